@@ -1,0 +1,1 @@
+"""What a classifier is: network, tokenizer, checkpoint folder and in-process inference."""

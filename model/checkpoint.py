@@ -1,0 +1,106 @@
+"""Reading a checkpoint folder, the only thing that training and service share, with `InputError` for every defect."""
+
+import hashlib
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+
+from .errors import InputError
+from .network_textcnn import TextCnn, TextCnnShape
+
+CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
+MODEL_TYPE = "textcnn"
+FORMAT_VERSION = 1  # the newest that this code reads; it reads every older one too
+PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
+_WRAPPER = "network."  # first part of the weights' names in the file
+
+
+@dataclass(kw_only=True)
+class CheckpointConfig(TextCnnShape):
+    """What inference needs of `config.json`; reading it never imports transformers."""
+
+    labels: list[str]
+    problem_type: str
+
+
+def read_config(folder: Path) -> CheckpointConfig:
+    """Configuration of a checkpoint folder; raises `InputError` when it is missing, broken, foreign or too new."""
+    if not folder.is_dir():
+        raise InputError(
+            f"checkpoint must be a folder, {str(folder)!r} {'is a file' if folder.exists() else 'does not exist'}"
+        )
+    raw = _read_json(folder / CONFIG)
+    if raw.get("model_type") != MODEL_TYPE:
+        raise InputError(f"{folder / CONFIG}: model_type must be {MODEL_TYPE!r}, got {raw.get('model_type')!r}")
+    version = raw.get("format_version")
+    if not isinstance(version, int) or not 1 <= version <= FORMAT_VERSION:
+        raise InputError(f"{folder / CONFIG}: format_version must be at most {FORMAT_VERSION}, got {version!r}")
+    known = {field.name for field in fields(TextCnnShape)}
+    try:
+        labels = [raw["id2label"][str(index)] for index in range(len(raw["id2label"]))]
+        config = CheckpointConfig(
+            labels=labels, problem_type=raw["problem_type"], **{key: raw[key] for key in known & raw.keys()}
+        )
+        config.check()
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{folder / CONFIG}: {_reason(error)}") from error
+    if config.problem_type not in PROBLEM_TYPES:
+        raise InputError(f"{folder / CONFIG}: problem_type must be one of {PROBLEM_TYPES}, got {config.problem_type!r}")
+    return config
+
+
+def read_network(folder: Path, config: CheckpointConfig) -> TextCnn:
+    """The network with its weights, in evaluation mode; raises `InputError` when they are missing, broken or misfit."""
+    path = folder / WEIGHTS
+    network = TextCnn(config, len(config.labels))
+    try:
+        weights = {name.removeprefix(_WRAPPER): tensor for name, tensor in load_file(path).items()}
+        network.load_state_dict(weights, assign=True)
+    except FileNotFoundError as error:
+        raise InputError(f"checkpoint has no {WEIGHTS}: {str(folder)!r}") from error
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is broken or cut off ({error})") from error
+    except RuntimeError as error:
+        raise InputError(f"{path} does not fit {CONFIG}: {str(error).splitlines()[-1].strip()}") from error
+    return network.eval().requires_grad_(False)
+
+
+def read_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer; raises `InputError` when it is missing or broken."""
+    path = folder / TOKENIZER
+    if not path.is_file():
+        raise InputError(f"checkpoint has no {TOKENIZER}: {str(folder)!r}")
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:
+        raise InputError(f"{path} is broken ({error})") from error
+
+
+def revision(folder: Path) -> str:
+    """`sha256:...` over configuration, weights and tokenizer: the same for the same answers."""
+    digest = hashlib.sha256()
+    for name in (CONFIG, WEIGHTS, TOKENIZER):
+        with (folder / name).open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"checkpoint has no {path.name}: {str(path.parent)!r}") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is no readable JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} must hold a JSON object, got {type(content).__name__}")
+    return content
+
+
+def _reason(error: Exception) -> str:
+    return f"{error} is missing or incomplete" if isinstance(error, KeyError) else str(error)

@@ -1,0 +1,50 @@
+"""Command lines made of dataclasses, with one sentence on stderr for a user's mistake."""
+
+import difflib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from transformers.hf_argparser import HfArgumentParser
+
+from .errors import InputError
+
+EXIT_MISTAKE = 2  # the user gave something wrong
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+class ArgumentParser(HfArgumentParser):
+    """`HfArgumentParser` that never guesses a flag from its prefix and raises `InputError` instead of exiting."""
+
+    def __init__(self, dataclass_types: Sequence[Any], **kwargs: Any) -> None:
+        super().__init__(dataclass_types, allow_abbrev=False, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise `InputError`; argparse would print the usage and exit."""
+        raise InputError(message)
+
+    def parse(self, argv: Sequence[str] | None) -> tuple[Any, ...]:
+        """One instance per dataclass; raises `InputError` for an unknown flag or a value of the wrong type."""
+        arguments = sys.argv[1:] if argv is None else list(argv)
+        *instances, unknown = self.parse_args_into_dataclasses(
+            arguments, return_remaining_strings=True, look_for_args_file=False
+        )
+        if unknown:
+            raise InputError(f"unknown argument {unknown[0]!r}{self._suggestion(unknown[0])}")
+        return tuple(instances)
+
+    def _suggestion(self, argument: str) -> str:
+        close = difflib.get_close_matches(argument.split("=")[0], self._option_string_actions, n=1)
+        return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def run(command: Callable[[], None]) -> int:
+    """Exit status of `command`: 0, or 2 with the sentence of its `InputError` on stderr, or 130 when interrupted."""
+    try:
+        command()
+    except InputError as mistake:
+        print(f"error: {mistake}", file=sys.stderr)
+        return EXIT_MISTAKE
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return 0

@@ -1,0 +1,147 @@
+"""The network itself, in torch alone: `TextCnnShape` and `TextCnn`, which is blind to padding."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+# B texts, T tokens, L tokens after the cut, D channels, F filters, W windows, K kernel sizes, C classes.
+
+
+@dataclass(kw_only=True)
+class TextCnnShape:
+    """Shape of the network of Kim 2014 (arXiv:1408.5882), and how texts are cut to fit it."""
+
+    vocab_size: int = 30_000  # V, rows of the embedding table
+    embedding_dim: int = 300  # D, channels of the signal
+    kernel_sizes: list[int] | tuple[int, ...] = (1, 2, 3, 4)  # tokens; one Conv1d each
+    num_filters: int = 128  # F, of each Conv1d
+    stride: int = 1  # tokens between windows
+    padding: int | str = 0  # zeros on each side of the text in tokens, or "same" / "valid"
+    dilation: int = 1  # tokens between the taps of a window
+    groups: int = 1  # blocks of channels that are convolved apart
+    bias: bool = True  # of each Conv1d
+    dropout: float = 0.5  # probability, on the pooled features
+    embedding_dropout: float = 0.0  # probability, on the embedded tokens
+    max_length: int = 128  # tokens, special ones included; longer texts are cut
+    padding_side: str = "right"
+    truncation_side: str = "right"  # the side that is cut off
+    pad_token_id: int = 0
+    special_tokens_before: int = 0  # that the tokenizer puts before each text, kept by a cut from the left
+    special_tokens_after: int = 0  # that the tokenizer puts after each text, kept by a cut from the right
+
+    def window(self, kernel_size: int) -> int:
+        """Tokens that a window spans from its first tap to its last."""
+        return self.dilation * (kernel_size - 1) + 1
+
+    def total_padding(self, kernel_size: int) -> int:
+        """Zeros that the convolution adds to a text, both sides together, in tokens."""
+        if isinstance(self.padding, int):
+            return 2 * self.padding
+        return self.window(kernel_size) - 1 if self.padding == "same" else 0
+
+    def check(self) -> None:
+        """Raise `ValueError` naming the field, the rule and the value when the values make no network."""
+        for name in ("vocab_size", "embedding_dim", "num_filters", "stride", "dilation", "groups", "max_length"):
+            self._require(_is_count(getattr(self, name)), name, "must be a whole number of at least 1")
+        sizes = self.kernel_sizes
+        all_counts = isinstance(sizes, list | tuple) and len(sizes) > 0 and all(map(_is_count, sizes))
+        self._require(all_counts, "kernel_sizes", "must be whole numbers of at least 1")
+        for name in ("dropout", "embedding_dropout"):
+            value = getattr(self, name)
+            self._require(isinstance(value, int | float) and 0 <= value < 1, name, "must be at least 0 and below 1")
+        for name in ("embedding_dim", "num_filters"):
+            self._require(getattr(self, name) % self.groups == 0, name, f"must be divisible by groups = {self.groups}")
+        for name in ("padding_side", "truncation_side"):
+            self._require(getattr(self, name) in ("left", "right"), name, "must be left or right")
+        self._check_padding()
+        specials = self.special_tokens_before + self.special_tokens_after
+        self._require(self.max_length >= specials, "max_length", f"must hold the {specials} special tokens")
+        in_vocabulary = 0 <= self.pad_token_id < self.vocab_size
+        self._require(in_vocabulary, "pad_token_id", f"must be at least 0 and below vocab_size = {self.vocab_size}")
+
+    def _check_padding(self) -> None:
+        if isinstance(self.padding, str):
+            self._require(self.padding in ("same", "valid"), "padding", "must be a number, same or valid")
+            self._require(self.padding == "valid" or self.stride == 1, "stride", "must be 1 with padding = same")
+        else:
+            self._require(_is_count(self.padding + 1), "padding", "must be a whole number of at least 0")
+
+    def _require(self, holds: bool, field: str, rule: str) -> None:
+        if not holds:
+            raise ValueError(f"{field} {rule}, got {getattr(self, field)!r}")
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+class TextCnn(nn.Module):
+    """Embedding, `nn.Conv1d` per kernel size, ReLU, maximum over time, dropout, linear (Kim 2014, arXiv:1408.5882).
+
+    The logits of a text depend on its tokens alone: neither the amount nor the side of the padding, nor its neighbours
+    in the batch, change them. A text shorter than a window is filled up with zeros to one window.
+    """
+
+    def __init__(self, config: TextCnnShape, num_labels: int) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.embedding_dim)
+        self.convs = nn.ModuleList(
+            nn.Conv1d(
+                config.embedding_dim,
+                config.num_filters,
+                kernel_size,
+                stride=config.stride,
+                padding=config.padding,
+                dilation=config.dilation,
+                groups=config.groups,
+                bias=config.bias,
+            )
+            for kernel_size in config.kernel_sizes
+        )
+        self.embedding_dropout = nn.Dropout(config.embedding_dropout)
+        self.dropout = nn.Dropout(config.dropout)
+        self.classifier = nn.Linear(len(config.kernel_sizes) * config.num_filters, num_labels)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Logits (B, C) of token ids (B, T), where `attention_mask` (B, T) is 1 for tokens and 0 for padding."""
+        input_ids, lengths = self.compact(input_ids, attention_mask)  # (B, L), (B,)
+        is_token = torch.arange(input_ids.shape[1], device=lengths.device) < lengths[:, None]  # (B, L)
+        embedded = self.embedding_dropout(self.embedding(input_ids))  # (B, L, D)
+        signal = (embedded * is_token[..., None]).transpose(1, 2)  # (B, D, L), padding is exactly 0
+        pooled = [self._max_over_time(conv, signal, lengths) for conv in self.convs]  # K x (B, F)
+        logits: Tensor = self.classifier(self.dropout(torch.cat(pooled, dim=1)))  # (B, K*F) -> (B, C)
+        return logits
+
+    def compact(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Move the tokens of each text to its front and cut them to `max_length`: ids (B, L), lengths (B,).
+
+        A cut from the right keeps the special tokens at the end, one from the left those at the start, as the
+        tokenizer's own truncation does.
+        """
+        is_token = attention_mask.bool()  # (B, T)
+        lengths = is_token.sum(dim=1)  # (B,)
+        order = (~is_token).to(torch.uint8).argsort(dim=1, stable=True)  # (B, T), tokens first
+        limit = self.config.max_length
+        if input_ids.shape[1] > limit:
+            cut_right = self.config.truncation_side == "right"
+            head = limit - self.config.special_tokens_after if cut_right else self.config.special_tokens_before
+            position = torch.arange(limit, device=input_ids.device)  # (L,)
+            skipped = (lengths - limit).clamp(min=0)[:, None] * (position >= head)  # (B, L), tokens cut out before
+            order = order.gather(1, position + skipped)  # (B, L)
+            lengths = lengths.clamp(max=limit)
+        return input_ids.gather(1, order), lengths
+
+    def _max_over_time(self, conv: nn.Module, signal: Tensor, lengths: Tensor) -> Tensor:
+        """Rectified maximum (B, F) over the windows that each text would have if it stood alone."""
+        assert isinstance(conv, nn.Conv1d)  # noqa: S101  (narrows the type that ModuleList forgets)
+        kernel_size = conv.kernel_size[0]
+        room = self.config.window(kernel_size) - self.config.total_padding(kernel_size)  # tokens one window needs
+        missing = max(0, room - signal.shape[2])
+        activation: Tensor = conv(functional.pad(signal, (0, missing)))  # (B, F, W)
+        last = (lengths - room).clamp(min=0) // self.config.stride  # (B,), index of each text's last window
+        window = torch.arange(activation.shape[2], device=lengths.device)  # (W,)
+        beyond = (window > last[:, None])[:, None, :]  # (B, 1, W)
+        return activation.masked_fill(beyond, -torch.inf).amax(dim=2).relu()  # ReLU and maximum commute

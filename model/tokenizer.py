@@ -1,0 +1,140 @@
+"""Tokenizer frontend: train one on the user's texts, or take a pretrained one; text in, token ids out."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from .encoding import encode_batch as encode_texts
+from .errors import InputError
+
+KINDS = ("wordpiece", "bpe", "unigram", "word", "char")
+PAD_TOKEN, UNKNOWN_TOKEN = "[PAD]", "[UNK]"  # ids 0 and 1
+_SPECIAL_TOKENS = [PAD_TOKEN, UNKNOWN_TOKEN]
+_CONTINUING = "##"  # marks a piece that continues a word
+
+# Zero-width space and joiners, directional marks, word joiner, byte order mark, soft hyphen: nobody sees them.
+_INVISIBLE = Regex("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
+_WORD_START = "\u2581"  # marks a piece that starts a word
+_SPLIT_HAN = pre_tokenizers.Split(Regex(r"\p{Han}"), "isolated")  # written without spaces, each stands for itself
+
+
+def train_tokenizer(
+    texts: Iterable[str], kind: str, vocab_size: int, lowercase: bool = True, min_frequency: int = 1
+) -> PreTrainedTokenizerFast:
+    """Tokenizer of one of `KINDS` with at most `vocab_size` tokens, learnt from `texts`.
+
+    Normalisation (NFKC, invisible characters removed, lower case if wanted) is part of the tokenizer, so that offsets
+    refer to the text as given. The same texts give the same tokenizer in every run, but for "unigram", whose trainer
+    in `tokenizers` is randomly seeded. Raises `InputError` for an unknown kind or when no text holds a token.
+    """
+    if kind not in KINDS:
+        raise InputError(f"tokenizer kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    steps = [normalizers.NFKC(), normalizers.Replace(_INVISIBLE, "")]
+    normalizer = normalizers.Sequence(steps + ([normalizers.Lowercase()] if lowercase else []))
+    tokenizer = Tokenizer(_untrained_model(kind))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, _pre_tokenizer(kind)
+    if kind == "wordpiece":
+        tokenizer.model = _wordpiece(texts, normalizer, vocab_size, min_frequency)
+    else:
+        tokenizer.train_from_iterator(texts, _trainer(kind, vocab_size, min_frequency))
+    if tokenizer.get_vocab_size() <= len(_SPECIAL_TOKENS):
+        raise InputError("text: no training text holds a token; every one is blank")
+    return _as_fast(tokenizer, PAD_TOKEN, UNKNOWN_TOKEN)
+
+
+def load_pretrained_tokenizer(name_or_folder: str, add_special_tokens: bool = False) -> PreTrainedTokenizerFast:
+    """The fast tokenizer of a transformer, by folder or hub name; its template ([CLS] ... [SEP]) only when asked for.
+
+    Raises `InputError` when there is none, or only one that is written in Python.
+    """
+    try:
+        loaded = AutoTokenizer.from_pretrained(name_or_folder, use_fast=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"tokenizer must be a folder or a hub name of a tokenizer, got {name_or_folder!r}: {reason}"
+        ) from error
+    if not isinstance(loaded, PreTrainedTokenizerFast):
+        raise InputError(f"tokenizer must be a fast one (tokenizer.json), {name_or_folder!r} has none")
+    backend = Tokenizer.from_str(loaded.backend_tokenizer.to_str())  # its own copy: the loaded one stays as it is
+    if not add_special_tokens:
+        backend.post_processor = None
+    if loaded.pad_token is None:
+        backend.add_special_tokens([PAD_TOKEN])
+    return _as_fast(backend, loaded.pad_token or PAD_TOKEN, loaded.unk_token)
+
+
+def encode_batch(
+    tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], max_length: int | None = None
+) -> list[list[int]]:
+    """Token ids of each text, cut to `max_length` tokens (special ones included) on `tokenizer.truncation_side`."""
+    return [e.ids for e in encode_texts(tokenizer.backend_tokenizer, texts, max_length, tokenizer.truncation_side)]
+
+
+def special_token_counts(tokenizer: PreTrainedTokenizerFast) -> tuple[int, int]:
+    """How many special tokens the tokenizer puts before and after each text."""
+    mask = tokenizer.backend_tokenizer.encode("a").special_tokens_mask
+    if all(mask):
+        return len(mask), 0
+    return mask.index(0), mask[::-1].index(0)
+
+
+def _as_fast(tokenizer: Tokenizer, pad_token: str, unk_token: str | None) -> PreTrainedTokenizerFast:
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=pad_token, unk_token=unk_token)
+
+
+def _untrained_model(kind: str) -> models.Model:
+    match kind:
+        case "wordpiece" | "bpe":
+            return models.BPE(unk_token=UNKNOWN_TOKEN)
+        case "unigram":
+            return models.Unigram()
+    return models.WordLevel(unk_token=UNKNOWN_TOKEN)
+
+
+def _pre_tokenizer(kind: str) -> pre_tokenizers.PreTokenizer:
+    """Pieces within which tokens are formed: words, single Chinese characters, punctuation marks."""
+    by_space, punctuation = pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()
+    if kind == "char":
+        return pre_tokenizers.Sequence([by_space, pre_tokenizers.Split(Regex("."), "isolated")])
+    if kind in ("bpe", "unigram"):  # a mark tells the start of a word from its inside; alone it says nothing
+        mark = pre_tokenizers.Metaspace(replacement=_WORD_START, prepend_scheme="always")
+        lone_mark = pre_tokenizers.Split(Regex(f"^{_WORD_START}$"), "removed")
+        return pre_tokenizers.Sequence([by_space, mark, punctuation, _SPLIT_HAN, lone_mark])
+    return pre_tokenizers.Sequence([by_space, punctuation, _SPLIT_HAN])
+
+
+def _trainer(kind: str, vocab_size: int, min_frequency: int) -> trainers.Trainer:
+    shared: dict[str, Any] = {"vocab_size": vocab_size, "special_tokens": _SPECIAL_TOKENS, "show_progress": False}
+    match kind:
+        case "bpe":
+            return trainers.BpeTrainer(min_frequency=min_frequency, **shared)
+        case "unigram":
+            return trainers.UnigramTrainer(unk_token=UNKNOWN_TOKEN, **shared)
+    return trainers.WordLevelTrainer(min_frequency=min_frequency, **shared)
+
+
+def _wordpiece(
+    texts: Iterable[str], normalizer: normalizers.Normalizer, vocab_size: int, min_frequency: int
+) -> models.WordPiece:
+    """WordPiece whose pieces are those of BPE, as in the trainer of `tokenizers`, but the same in every run.
+
+    That trainer numbers the continuing letters ("##e") in the order of a randomly seeded hash map, and ties between
+    merges are broken by number. Marking the start of a word instead of its inside leaves no letter to number.
+    """
+    bpe = Tokenizer(models.BPE())
+    bpe.normalizer = normalizer
+    mark = pre_tokenizers.Metaspace(replacement=_WORD_START, prepend_scheme="always")
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([_pre_tokenizer("wordpiece"), mark])
+    bpe.train_from_iterator(texts, _trainer("bpe", vocab_size, min_frequency))
+    merged = sorted(bpe.get_vocab().items(), key=lambda item: item[1])[len(_SPECIAL_TOKENS) :]
+    tokens = [token for token, _ in merged if token != _WORD_START]
+    letters = [token for token in tokens if len(token) == 1]
+    starting = [token[1:] if token.startswith(_WORD_START) else _CONTINUING + token for token in tokens]
+    vocabulary = dict.fromkeys([*_SPECIAL_TOKENS, *letters, *starting])  # in order of use, without repetition
+    numbered = {token: number for number, token in enumerate(list(vocabulary)[:vocab_size])}
+    return models.WordPiece(numbered, unk_token=UNKNOWN_TOKEN, continuing_subword_prefix=_CONTINUING)
