@@ -94,7 +94,6 @@ class TextCnn(nn.Module):
                 config.num_filters,
                 kernel_size,
                 stride=config.stride,
-                padding=config.padding,
                 dilation=config.dilation,
                 groups=config.groups,
                 bias=config.bias,
@@ -138,9 +137,11 @@ class TextCnn(nn.Module):
         """Rectified maximum (B, F) over the windows that each text would have if it stood alone."""
         assert isinstance(conv, nn.Conv1d)  # noqa: S101  (narrows the type that ModuleList forgets)
         kernel_size = conv.kernel_size[0]
-        room = self.config.window(kernel_size) - self.config.total_padding(kernel_size)  # tokens one window needs
+        padding = self.config.total_padding(kernel_size)
+        room = self.config.window(kernel_size) - padding  # tokens that one window needs
         missing = max(0, room - signal.shape[2])
-        activation: Tensor = conv(functional.pad(signal, (0, missing)))  # (B, F, W)
+        around = (padding // 2, padding - padding // 2 + missing)  # as Conv1d does, but for the empty text too
+        activation: Tensor = conv(functional.pad(signal, around) if any(around) else signal)  # (B, F, W)
         last = (lengths - room).clamp(min=0) // self.config.stride  # (B,), index of each text's last window
         window = torch.arange(activation.shape[2], device=lengths.device)  # (W,)
         beyond = (window > last[:, None])[:, None, :]  # (B, 1, W)

@@ -29,6 +29,7 @@ def save_checkpoint(
     config = network.config
     tokenizer.padding_side, tokenizer.truncation_side = config.padding_side, config.truncation_side
     tokenizer.model_max_length = config.max_length
+    tokenizer.backend_tokenizer.no_truncation()  # who loads it decides
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as name:
         beside = Path(name)

@@ -1,0 +1,172 @@
+"""The checkpoint folder: equality to the bit after a round trip, a sentence for every defect."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.checkpoint import FORMAT_VERSION, read_config, read_network, read_tokenizer, revision
+from model.configuration_textcnn import TextCnnConfig
+from model.errors import InputError
+from model.modeling_textcnn import TextCnnForSequenceClassification
+from model.saving import save_checkpoint
+from tests.checkpoints import LABELS, build_network, build_tokenizer, write_checkpoint
+
+
+def test_holds_everything_and_nothing_half_written(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "checkpoint")
+    assert {path.name for path in folder.iterdir()} == {
+        "README.md",
+        "config.json",
+        "configuration_textcnn.py",
+        "model.safetensors",
+        "modeling_textcnn.py",
+        "network_textcnn.py",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
+
+
+def test_weights_and_logits_are_equal_to_the_bit_after_a_round_trip(tmp_path: Path) -> None:
+    tokenizer = build_tokenizer()
+    network = build_network(len(tokenizer))
+    save_checkpoint(network, tokenizer, tmp_path, {})
+    config = read_config(tmp_path)
+    loaded = read_network(tmp_path, config)
+    assert config.labels == LABELS
+    ids = torch.randint(1, len(tokenizer), (4, 5))
+    assert torch.equal(loaded(ids, torch.ones_like(ids)), network(ids).logits)
+    for name, tensor in network.network.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor), name
+    assert read_tokenizer(tmp_path).encode("my parcel").ids == tokenizer.backend_tokenizer.encode("my parcel").ids
+
+
+def test_transformers_reads_what_we_write(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, stride=2, padding=1)
+    network = TextCnnForSequenceClassification.from_pretrained(tmp_path).eval()
+    ids = torch.randint(1, 10, (2, 4))
+    expected = read_network(tmp_path, read_config(tmp_path))(ids, torch.ones_like(ids))
+    assert torch.equal(network(ids).logits, expected)
+
+
+def test_configuration_defaults_are_the_same_in_both_readers() -> None:
+    assert TextCnnConfig().format_version == FORMAT_VERSION
+
+
+def test_revision_changes_with_the_weights_alone(tmp_path: Path) -> None:
+    first, second = write_checkpoint(tmp_path / "a"), write_checkpoint(tmp_path / "b")
+    assert revision(first) == revision(second)
+    (second / "README.md").write_text("other words", encoding="utf-8")
+    assert revision(first) == revision(second)
+    network = build_network(len(build_tokenizer()))
+    with torch.no_grad():
+        network.network.classifier.bias[0] += 1
+    save_checkpoint(network, build_tokenizer(), second, {})
+    assert revision(first) != revision(second)
+    assert revision(first).startswith("sha256:")
+
+
+def test_a_failed_write_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_checkpoint(tmp_path)
+    before = revision(folder)
+    files = {path.name for path in folder.iterdir()}
+
+    def disk_full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(TextCnnForSequenceClassification, "save_pretrained", disk_full)
+    with pytest.raises(OSError, match="No space left"):
+        write_checkpoint(tmp_path)
+    assert revision(folder) == before
+    assert {path.name for path in folder.iterdir()} == files
+
+
+def test_config_json_comes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved: list[str] = []
+    monkeypatch.setattr("model.saving.shutil.move", lambda source, target: moved.append(Path(target).name))
+    write_checkpoint(tmp_path)
+    assert moved[-1] == "config.json"
+    assert len(moved) == 8
+
+
+def _drop(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).unlink()
+
+
+def _change_config(**changes: object) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        path = folder / "config.json"
+        content = json.loads(path.read_text(encoding="utf-8")) | changes
+        path.write_text(
+            json.dumps({key: value for key, value in content.items() if value is not ...}), encoding="utf-8"
+        )
+
+    return change
+
+
+def _truncate(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:-100])
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (_drop("config.json"), "checkpoint has no config.json"),
+        (_drop("model.safetensors"), "checkpoint has no model.safetensors"),
+        (_drop("tokenizer.json"), "checkpoint has no tokenizer.json"),
+        (_truncate("model.safetensors"), "model.safetensors is broken or cut off"),
+        (_truncate("config.json"), "config.json is no readable JSON"),
+        (_truncate("tokenizer.json"), "tokenizer.json is broken"),
+        (_change_config(model_type="bert"), "model_type must be 'textcnn', got 'bert'"),
+        (_change_config(format_version=99), "format_version must be at most 1, got 99"),
+        (_change_config(format_version="new"), "format_version must be at most 1, got 'new'"),
+        (_change_config(num_filters=7), "does not fit config.json: .*shape"),
+        (_change_config(num_filters=-1), "num_filters must be a whole number of at least 1, got -1"),
+        (_change_config(kernel_sizes=[2, 3]), "does not fit config.json"),
+        (_change_config(id2label=...), "'id2label' is missing"),
+        (_change_config(problem_type="ranking"), "problem_type must be one of .*, got 'ranking'"),
+    ],
+)
+def test_every_defect_is_one_sentence(tmp_path: Path, damage: Callable[[Path], None], sentence: str) -> None:
+    folder = write_checkpoint(tmp_path)
+    damage(folder)
+    with pytest.raises(InputError, match=sentence) as mistake:
+        read_network(folder, read_config(folder))
+        read_tokenizer(folder)
+    assert "\n" not in str(mistake.value)
+
+
+def test_no_folder_at_all(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="checkpoint must be a folder, .* does not exist"):
+        read_config(tmp_path / "none")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="checkpoint must be a folder, .* is a file"):
+        read_config(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("kernel_sizes", [], "kernel_sizes must be whole numbers of at least 1, got"),
+        ("kernel_sizes", [2, 0], "kernel_sizes must be whole numbers of at least 1, got"),
+        ("dropout", 1.0, "dropout must be at least 0 and below 1, got 1.0"),
+        ("stride", True, "stride must be a whole number of at least 1, got True"),
+        ("groups", 7, "embedding_dim must be divisible by groups = 7, got 300"),
+        ("padding", -1, "padding must be a whole number of at least 0, got -1"),
+        ("padding", "full", "padding must be a number, same or valid, got 'full'"),
+        ("padding_side", "top", "padding_side must be left or right, got 'top'"),
+        ("pad_token_id", 30_000, "pad_token_id must be at least 0 and below vocab_size = 30000, got 30000"),
+        ("kernal_sizes", [2], "kernal_sizes: no such field of TextCnnConfig; did you mean kernel_sizes?"),
+    ],
+)
+def test_configuration_is_strict(field: str, value: object, sentence: str) -> None:
+    with pytest.raises(ValueError, match=".") as mistake:
+        TextCnnConfig(**{field: value})
+    assert str(mistake.value).startswith(sentence)
+
+
+def test_same_padding_needs_stride_1() -> None:
+    with pytest.raises(ValueError, match="stride must be 1 with padding = same, got 2"):
+        TextCnnConfig(padding="same", stride=2)

@@ -1,0 +1,168 @@
+"""`TextClassifier`: parity with `transformers.pipeline`, order, problem types, devices, timing."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model import classifier as classifier_module
+from model.classifier import TextClassifier
+from model.device import DeviceTimer, resolve_device
+from model.errors import InputError
+from tests.checkpoints import LABELS, TEXTS, write_checkpoint
+
+AWKWARD = ["", " \n", "ж", "where " * 50, "退款退款退款", "parcel\u200b", *TEXTS]
+
+PIPELINE = """
+import json, sys
+from transformers import pipeline
+classify = pipeline("text-classification", model=sys.argv[1], trust_remote_code=True, top_k=None)
+print(json.dumps(classify(json.load(sys.stdin), function_to_apply=sys.argv[2])))
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("random"))
+
+
+@pytest.fixture(scope="module")
+def classifier(folder: Path) -> TextClassifier:
+    return TextClassifier.from_pretrained(folder, device="cpu")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "activation"),
+    [
+        ({}, "softmax"),
+        ({"problem_type": "multi_label_classification"}, "sigmoid"),
+        ({"truncation_side": "left", "padding_side": "left"}, "softmax"),
+        ({"padding": "same", "dilation": 2}, "softmax"),
+    ],
+)
+def test_pipeline_gives_our_scores_where_our_package_is_unknown(
+    tmp_path: Path, options: dict[str, object], activation: str
+) -> None:
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", **options)
+    command = [sys.executable, "-I", "-c", PIPELINE, str(checkpoint), activation]
+    environment = {"HF_HOME": str(tmp_path / "cache"), "PATH": ""}
+    finished = subprocess.run(
+        command, input=json.dumps(AWKWARD), capture_output=True, text=True, check=False, cwd=tmp_path, env=environment
+    )
+    assert finished.returncode == 0, finished.stderr
+    theirs = [{item["label"]: item["score"] for item in items} for items in json.loads(finished.stdout)]
+    ours = TextClassifier.from_pretrained(checkpoint, device="cpu")(AWKWARD)
+    for text, prediction, scores in zip(AWKWARD, ours, theirs, strict=True):
+        assert prediction.scores == pytest.approx(scores, abs=1e-6), text
+
+
+@given(st.lists(st.text(max_size=30), max_size=12))
+@settings(max_examples=50, deadline=None)
+def test_scores_are_the_same_alone_and_in_company(classifier: TextClassifier, texts: list[str]) -> None:
+    together = classifier(texts)
+    assert len(together) == len(texts)
+    for text, prediction in zip(texts, together, strict=True):
+        assert prediction.scores is not None
+        assert prediction.scores == pytest.approx(classifier([text])[0].scores, abs=1e-6)
+        assert sum(prediction.scores.values()) == pytest.approx(1, abs=1e-5)
+        assert list(prediction.scores.values()) == sorted(prediction.scores.values(), reverse=True)
+        assert (prediction.label, prediction.score) == next(iter(prediction.scores.items()))
+
+
+def test_many_texts_take_several_passes_in_order(classifier: TextClassifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [AWKWARD[index % len(AWKWARD)] for index in range(50)]
+    expected = [classifier([text])[0].scores for text in texts]
+    monkeypatch.setattr(classifier_module, "MAX_PASS_TEXTS", 7)
+    predictions, timing = classifier.classify(texts)
+    assert (timing.passes, timing.batch_size) == (8, 50)
+    for prediction, scores in zip(predictions, expected, strict=True):
+        assert prediction.scores == pytest.approx(scores, abs=1e-6)
+
+
+def test_top_k_cuts_the_scores_and_nothing_else(classifier: TextClassifier) -> None:
+    full, cut = classifier(TEXTS)[0], classifier(TEXTS, top_k=2)[0]
+    assert cut.scores is not None
+    assert full.scores is not None
+    assert list(cut.scores.items()) == list(full.scores.items())[:2]
+    assert (cut.label, cut.score) == (full.label, full.score)
+
+
+def test_multi_label_names_the_labels_above_the_threshold(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path, problem_type="multi_label_classification")
+    classifier = TextClassifier.from_pretrained(folder, device="cpu")
+    for prediction in classifier(AWKWARD):
+        assert prediction.scores is not None
+        assert prediction.labels == [label for label, score in prediction.scores.items() if score >= 0.5]
+        assert set(prediction.scores) == set(LABELS)
+    assert len({len(prediction.labels or ()) for prediction in classifier(AWKWARD)}) > 1
+
+
+def test_regression_gives_a_value_and_no_label(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path, problem_type="regression")
+    prediction = TextClassifier.from_pretrained(folder, device="cpu")(TEXTS)[0]
+    assert set(prediction.to_dict()) == {"value"}
+    assert isinstance(prediction.value, float)
+
+
+def test_the_classifier_says_what_it_is(folder: Path, classifier: TextClassifier) -> None:
+    assert classifier.labels == LABELS
+    assert (classifier.name, classifier.device) == (folder.name, "cpu")
+    assert (classifier.problem_type, classifier.max_length) == ("single_label_classification", 6)
+    assert classifier.revision.startswith("sha256:")
+
+
+def test_timing_is_a_host_clock_on_the_cpu(classifier: TextClassifier) -> None:
+    _, timing = classifier.classify(TEXTS)
+    assert (timing.device, timing.clock, timing.batch_size, timing.passes) == ("cpu", "perf_counter", len(TEXTS), 1)
+    assert timing.tokenize_ms > 0
+    assert timing.inference_ms > 0
+
+
+@pytest.mark.parametrize(
+    ("texts", "sentence"),
+    [
+        ("one string", "texts must be a list of strings, got str"),
+        (["fine", None], r"texts\[1\] must be a string, got NoneType"),
+        (["fine", "a\ud800"], r"texts\[1\] must be valid Unicode"),
+    ],
+)
+def test_wrong_texts_are_named(classifier: TextClassifier, texts: list[str], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        classifier(texts)
+    assert classifier(["still there"])[0].label in LABELS
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:x", "cuda:", "cuda:99", "CPU", ""])
+def test_devices_that_do_not_exist(device: str) -> None:
+    with pytest.raises(InputError, match="device"):
+        resolve_device(device)
+
+
+def test_auto_takes_a_gpu_if_there_is_one() -> None:
+    assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_the_service_never_waits_for_transformers() -> None:
+    program = "import sys; from model.classifier import TextClassifier; print('transformers' in sys.modules)"
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert finished.stdout.strip() == "False"
+
+
+@pytest.mark.gpu
+def test_cuda_events_measure_the_device_and_not_the_queueing(folder: Path) -> None:
+    device = resolve_device("cuda")
+    on_cpu = TextClassifier.from_pretrained(folder, device="cpu")(AWKWARD)
+    on_gpu, timing = TextClassifier.from_pretrained(folder, device="cuda").classify(AWKWARD)
+    assert timing.clock == "cuda_events"
+    for ours, theirs in zip(on_gpu, on_cpu, strict=True):
+        assert ours.scores == pytest.approx(theirs.scores, abs=1e-4)
+    timer = DeviceTimer(device)
+    with timer.measure():
+        torch.cuda._sleep(10_000_000)  # type: ignore[no-untyped-call]  # cycles
+    assert timer.elapsed_ms > 2
