@@ -1,0 +1,1 @@
+"""Tests: flat files, one for each module or path through the product."""

@@ -1,0 +1,86 @@
+"""What several test modules share: tiny data files and checkpoints trained from them, once a session."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+# Tiny networks: more threads only wait for each other. Read when torch is first imported, in servers under test too.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+WORDS = {
+    "refund": ["money back", "refund please", "return it", "退款", "wrong charge", "cancel the order"],
+    "delivery": ["where is my parcel", "late courier", "track shipment", "快递 到哪里", "not arrived", "delivery date"],
+    "praise": ["thank you", "great service", "love it", "非常 满意", "five stars", "well done"],
+}
+FRAMES = ["{}", "{} !", "hello , {}", "{} today", "i said {}", "{} again", "so {} now", "um {}"]
+
+# Flags of a network that trains in a second and still learns the data above.
+TINY = (
+    *("--vocab_size", "200", "--embedding_dim", "16", "--num_filters", "8", "--kernel_sizes", "1", "2"),
+    *("--num_train_epochs", "8", "--learning_rate", "0.02", "--per_device_train_batch_size", "16", "--device", "cpu"),
+    *("--seed", "7", "--disable_tqdm", "true"),
+)
+
+
+def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
+    """Write one JSON object a line."""
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def labelled_texts() -> list[dict[str, str]]:
+    """144 texts of three classes, each told by its words."""
+    return [
+        {"text": frame.format(words), "label": label}
+        for frame in FRAMES
+        for label, phrases in WORDS.items()
+        for words in phrases
+    ]
+
+
+def multi_labelled_texts() -> list[dict[str, Any]]:
+    """Texts with one, two or no label."""
+    single = [{"text": row["text"], "labels": [row["label"]]} for row in labelled_texts()]
+    double = [
+        {"text": f"{refund} and {delivery}", "labels": ["refund", "delivery"]}
+        for refund in WORDS["refund"]
+        for delivery in WORDS["delivery"]
+    ]
+    return [*single, *double, {"text": "lorem ipsum", "labels": []}]
+
+
+def train(folder: Path, rows: Iterable[Mapping[str, Any]], *flags: str) -> Path:
+    """Checkpoint folder trained by the real command in this process, all rows in training, validation and test."""
+    from training.__main__ import main
+
+    file = write_json_lines(folder / "texts.jsonl", rows)
+    files = ["--train_file", str(file), "--validation_file", str(file), "--test_file", str(file)]
+    checkpoint = folder / "checkpoint"
+    assert main([*files, "--output_dir", str(checkpoint), *TINY, *flags]) == 0
+    return checkpoint
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a trained single-label checkpoint with the classes refund, delivery and praise."""
+    return train(tmp_path_factory.mktemp("single"), labelled_texts())
+
+
+@pytest.fixture(scope="session")
+def multi_label_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a trained multi-label checkpoint with the same classes."""
+    return train(tmp_path_factory.mktemp("multi"), multi_labelled_texts())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none."""
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))

@@ -1,0 +1,190 @@
+"""`textcnn-train` as a user meets it: files in, checkpoint out."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from model.classifier import TextClassifier
+from tests.conftest import TINY, labelled_texts, train, write_json_lines
+from training.config import parse
+from training.data import load_data
+from training.output import OutputFolder
+from training.trainer import TextCnnTrainer
+from training.trainer import train as train_in_process
+
+
+def report(checkpoint: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((checkpoint / "metrics.json").read_text(encoding="utf-8"))
+    return content
+
+
+def test_checkpoint_answers_as_it_was_trained(checkpoint: Path) -> None:
+    classifier = TextClassifier.from_pretrained(checkpoint, device="cpu")
+    predictions = classifier([row["text"] for row in labelled_texts()])
+    correct = sum(found.label == row["label"] for found, row in zip(predictions, labelled_texts(), strict=True))
+    assert correct / len(predictions) == report(checkpoint)["test"]["accuracy"] >= 0.95
+    assert classifier.labels == ["delivery", "praise", "refund"]
+
+
+def test_folder_holds_the_checkpoint_and_nothing_else(checkpoint: Path) -> None:
+    assert {path.name for path in checkpoint.iterdir()} == {
+        *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "README.md", "metrics.json"),
+        *("configuration_textcnn.py", "modeling_textcnn.py", "network_textcnn.py"),
+    }
+
+
+def test_report_says_what_was_learnt_and_how(checkpoint: Path) -> None:
+    content = report(checkpoint)
+    assert content["data"]["labels"] == {"delivery": 48, "praise": 48, "refund": 48}
+    assert content["data"]["splits"]["train"]["texts"] == 144
+    assert content["data"]["truncated_share"] == 0
+    assert content["train"]["samples_per_second"] > 0
+    assert content["train"]["best_epoch"] in range(1, 9)
+    assert content["arguments"]["model"]["num_filters"] == 8
+    assert content["arguments"]["training"]["seed"] == 7
+    assert "bf16" not in content["arguments"]["training"]  # at transformers' default
+    assert set(content["versions"]) >= {"python", "torch", "transformers"}
+
+
+def test_card_is_a_card(checkpoint: Path) -> None:
+    card = (checkpoint / "README.md").read_text(encoding="utf-8")
+    assert card.startswith("---\nlibrary_name: transformers\npipeline_tag: text-classification\n")
+    assert f"| test | {report(checkpoint)['test']['accuracy']:.4f} |" in card
+    assert f'TextClassifier.from_pretrained("{checkpoint}")' in card
+    assert "| praise | 48 |" in card
+    assert "{" not in card.replace('{"inputs"', "")  # no placeholder is left
+
+
+def test_table_on_stdout_and_notes_on_stderr(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    checkpoint = train(tmp_path, labelled_texts(), "--disable_tqdm", "false", "--num_train_epochs", "2")
+    out, err = capfd.readouterr()
+    head, validation, test, blank, folder, command = out.splitlines()
+    assert head.split() == ["texts", "accuracy", "f1_macro", "loss"]
+    assert (validation.split()[:2], test.split()[:2]) == (["validation", "144"], ["test", "144"])
+    assert (blank, folder) == ("", f"checkpoint: {checkpoint}")
+    assert command == f"serve it:   textcnn-serve --checkpoint {checkpoint}"
+    notes = [line for line in err.splitlines() if line.strip()]
+    assert notes[0] == "max_length 8 tokens cuts 0.0 % of the training texts"
+    assert [line.split("  ")[0] for line in notes[1:]] == ["epoch 1", "epoch 2"]  # and no library speaks
+
+
+def test_the_same_seed_gives_the_same_weights(tmp_path: Path, checkpoint: Path) -> None:
+    (tmp_path / "again").mkdir()
+    (tmp_path / "other").mkdir()
+    again = train(tmp_path / "again", labelled_texts())
+    assert (again / "model.safetensors").read_bytes() == (checkpoint / "model.safetensors").read_bytes()
+    assert (again / "tokenizer.json").read_bytes() == (checkpoint / "tokenizer.json").read_bytes()
+    other = train(tmp_path / "other", labelled_texts(), "--seed", "8")
+    assert (other / "model.safetensors").read_bytes() != (checkpoint / "model.safetensors").read_bytes()
+
+
+def test_several_labels(multi_label_checkpoint: Path) -> None:
+    content = report(multi_label_checkpoint)
+    assert content["test"]["f1_micro"] >= 0.9
+    assert "f1_macro" in content["test"]
+    classifier = TextClassifier.from_pretrained(multi_label_checkpoint, device="cpu")
+    both, one, none = classifier(["refund please and late courier", "thank you", "lorem ipsum"])
+    assert (set(both.labels or []), one.labels, none.labels) == ({"refund", "delivery"}, ["praise"], [])
+
+
+def test_regression_in_the_targets_unit(tmp_path: Path) -> None:
+    price = {"refund": 20_000.0, "delivery": 21_000.5, "praise": 24_000.0}
+    rows: list[dict[str, Any]] = [{"text": row["text"], "label": price[row["label"]]} for row in labelled_texts()]
+    checkpoint = train(tmp_path, rows, "--num_train_epochs", "20")
+    measured = report(checkpoint)["test"]
+    assert measured["r2"] > 0.8
+    classifier = TextClassifier.from_pretrained(checkpoint, device="cpu")
+    values = np.array([prediction.value for prediction in classifier([row["text"] for row in rows])])
+    truth = np.array([row["label"] for row in rows])
+    assert np.mean((values - truth) ** 2) == pytest.approx(measured["mse"], rel=1e-3)  # the folded scale is exact
+
+
+def test_the_best_epoch_is_kept_not_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    accuracies = iter([0.5, 0.9, 0.6, 0.7])
+    monkeypatch.setattr("training.metrics._single", lambda *_: {"accuracy": next(accuracies, 0.0), "f1_macro": 0.0})
+    kept: dict[str, torch.Tensor] = {}
+    save = TextCnnTrainer._save_checkpoint
+
+    def spy(trainer: TextCnnTrainer, model: torch.nn.Module, trial: Any) -> None:
+        save(trainer, model, trial)
+        if trainer.state.epoch == 2:
+            kept.update({name: tensor.clone() for name, tensor in model.state_dict().items()})
+
+    monkeypatch.setattr(TextCnnTrainer, "_save_checkpoint", spy)
+    checkpoint = train(tmp_path, labelled_texts(), "--early_stopping_patience", "2")
+    content = report(checkpoint)
+    assert (content["train"]["best_epoch"], content["train"]["epochs"]) == (2, 4)  # two worse ones, then it stopped
+    weights = load_file(checkpoint / "model.safetensors")
+    assert all(torch.equal(weights[name], kept[name]) for name in weights)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--tokenizer", "char", "--padding_side", "left", "--truncation_side", "left", "--max_length", "6"],
+        ["--conv_padding", "same", "--kernel_sizes", "2", "3", "--dilation", "2", "--groups", "4", "--no_bias"],
+        [
+            "--conv_padding",
+            "1",
+            "--stride",
+            "2",
+            "--metric_for_best_model",
+            "loss",
+            "--gradient_accumulation_steps",
+            "2",
+        ],
+        ["--eval_strategy", "steps", "--save_strategy", "steps", "--eval_steps", "5", "--save_steps", "5"],
+        ["--eval_strategy", "no", "--save_strategy", "no", "--load_best_model_at_end", "false"],
+        [
+            "--train_sampling_strategy",
+            "group_by_length",
+            "--dataloader_num_workers",
+            "1",
+            "--label_smoothing_factor",
+            "0.1",
+        ],
+    ],
+    ids=lambda flags: flags[0] + "=" + flags[1],
+)
+def test_flags_of_all_kinds_train(tmp_path: Path, flags: list[str]) -> None:
+    checkpoint = train(tmp_path, labelled_texts(), "--num_train_epochs", "2", *flags)
+    measured = report(checkpoint)["test"]["accuracy"]
+    classifier = TextClassifier.from_pretrained(checkpoint, device="cpu")
+    predictions = classifier([row["text"] for row in labelled_texts()])
+    correct = sum(found.label == row["label"] for found, row in zip(predictions, labelled_texts(), strict=True))
+    assert correct / len(predictions) == pytest.approx(measured)
+
+
+def test_a_pretrained_tokenizer_from_a_folder(tmp_path: Path, checkpoint: Path) -> None:
+    trained = train(tmp_path, labelled_texts(), "--tokenizer", str(checkpoint), "--num_train_epochs", "1")
+    vocabulary = [json.loads((path / "tokenizer.json").read_text())["model"]["vocab"] for path in (checkpoint, trained)]
+    assert vocabulary[0] == vocabulary[1]
+
+
+def test_accumulated_steps_equal_one_larger_batch(tmp_path: Path) -> None:
+    weights = []
+    for name, size, steps in (("large", "16", "1"), ("small", "8", "2")):
+        (tmp_path / name).mkdir()
+        flags = ["--dropout", "0", "--num_train_epochs", "1", "--max_grad_norm", "0", "--optim", "sgd"]
+        flags += ["--per_device_train_batch_size", size, "--gradient_accumulation_steps", steps]
+        weights.append(load_file(train(tmp_path / name, labelled_texts(), *flags) / "model.safetensors"))
+    for name, tensor in weights[0].items():
+        assert torch.allclose(tensor, weights[1][name], atol=1e-5), name
+
+
+def test_training_draws_from_the_rows_that_were_not_held_out(tmp_path: Path) -> None:
+    file = write_json_lines(tmp_path / "texts.jsonl", labelled_texts())
+    flags = ["--train_file", str(file), "--output_dir", str(tmp_path / "out"), *TINY, "--num_train_epochs", "1"]
+    data_arguments, model_arguments, arguments = parse(flags)
+    data = load_data(data_arguments, arguments.seed)
+    folder = OutputFolder.checked(tmp_path / "out", False, None)
+    summary = train_in_process(data, folder, data_arguments, model_arguments, arguments)
+    splits = summary["data"]["splits"]
+    assert (splits["train"]["texts"], splits["validation"]["texts"]) == (130, 14)
+    assert splits["validation"]["source"] == f"held out of {file}"
+    assert "test" not in summary

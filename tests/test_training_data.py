@@ -1,0 +1,123 @@
+"""Splits: the share held out, the label map of the training rows alone, and texts that cannot be learnt."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from model.errors import InputError
+from tests.conftest import labelled_texts, write_json_lines
+from training.config import DataArguments
+from training.data import Split, hold_out, load_data
+
+
+def load(folder: Path, train: list[dict[str, Any]], **others: Any) -> Any:
+    files: dict[str, Any] = {"train_file": str(write_json_lines(folder / "train.jsonl", train))}
+    for name in ("validation", "test"):
+        if name in others:
+            files[f"{name}_file"] = str(write_json_lines(folder / f"{name}.jsonl", others.pop(name)))
+    return load_data(DataArguments(**files, **others), seed=1)
+
+
+@given(
+    counts=st.lists(st.integers(1, 40), min_size=1, max_size=6),
+    copies=st.integers(1, 3),
+    share=st.floats(0.05, 0.5),
+    seed=st.integers(0, 9),
+)
+def test_held_out_rows_are_a_stratified_share(counts: list[int], copies: int, share: float, seed: int) -> None:
+    rows = [(f"{label} {number}", str(label)) for label, count in enumerate(counts) for number in range(count)] * copies
+    split = Split("rows", [text for text, _ in rows], [label for _, label in rows])
+    assume(share * len(rows) >= copies and max(counts) > 1)
+    try:
+        train, held = hold_out(split, share, seed)
+    except InputError:
+        assume(False)
+    assert Counter(train.texts) + Counter(held.texts) == Counter(split.texts)
+    assert not set(train.texts) & set(held.texts)  # a repeated row is never on both sides
+    assert set(train.targets) == set(split.targets)  # no class is lost
+    assert len(held) <= share * len(rows) + 1e-6
+    for label, count in Counter(held.targets).items():
+        assert (
+            count <= share * split.targets.count(label) + len(counts) + copies
+        )  # no class gives much more than its share
+    assert hold_out(split, share, seed)[1].texts == held.texts
+
+
+def test_held_out_share_of_even_classes_is_exact() -> None:
+    split = Split("rows", [str(number) for number in range(200)], ["a", "b"] * 100)
+    train, held = hold_out(split, 0.1, 0)
+    assert Counter(held.targets) == {"a": 10, "b": 10}
+    assert len(train) == 180
+    assert hold_out(split, 0.1, 1)[1].texts != held.texts
+
+
+def test_too_few_rows_to_hold_out() -> None:
+    with pytest.raises(InputError, match="2 rows are too few to hold out validation rows"):
+        hold_out(Split("rows", ["x", "y"], ["a", "b"]), 0.1, 0)
+
+
+def test_holding_out_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "training")
+    data = load(tmp_path, labelled_texts())
+    assert len(data.validation) == 14
+    assert "no validation rows given: 14 of the 144 training rows held out" in caplog.text
+
+
+def test_labels_come_from_the_training_rows_alone(tmp_path: Path) -> None:
+    rows = labelled_texts()
+    without = [row for row in rows if row["label"] != "praise"]
+    assert load(tmp_path, rows, validation=without, test=without).labels == ["delivery", "praise", "refund"]
+    with pytest.raises(InputError) as caught:
+        load(tmp_path, without, validation=without, test=rows)
+    place = f"{tmp_path / 'test.jsonl'}, line 13"
+    assert str(caught.value) == f"{place}: label 'praise' was never seen in training, which has 'delivery', 'refund'"
+
+
+def test_numbers_pose_a_regression_and_it_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "training")
+    data = load(tmp_path, [{"text": f"text {number}", "label": number / 2} for number in range(40)])
+    assert (data.problem_type, data.labels) == ("regression", ["label"])
+    assert "'label' holds numbers: regression" in caplog.text
+
+
+def test_a_column_of_lists_named_labels_is_found(tmp_path: Path) -> None:
+    rows = [{"text": f"text {number}", "labels": ["a", "b"][: number % 3]} for number in range(30)]
+    data = load(tmp_path, rows)
+    assert (data.problem_type, data.labels) == ("multi_label_classification", ["a", "b"])
+
+
+def test_other_columns_can_be_chosen(tmp_path: Path) -> None:
+    rows = [{"body": f"text {number}", "label": "ignored", "kind": number % 2} for number in range(30)]
+    data = load(tmp_path, rows, text_column="body", label_column="kind")
+    assert data.labels == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"text": "", "label": "a"}, "line 2: text must not be empty"),
+        ({"text": " \u3000\n", "label": "a"}, "line 2: text must not be empty"),
+        ({"text": None, "label": "a"}, "line 2: text must not be null or missing"),
+        ({"label": "a"}, "line 2: text must not be null or missing"),
+        ({"text": 5, "label": "a"}, "line 2: text must be a string, got 5"),
+        ({"text": "x"}, "line 2: label must not be empty, got null"),
+        ({"text": "x", "label": "b"}, "label must hold at least 2 classes, found one class only, 'b'"),
+    ],
+)
+def test_rows_that_cannot_be_learnt(tmp_path: Path, row: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load(tmp_path, [{"text": "fine", "label": "b"}, row])
+    assert message in str(caught.value)
+
+
+def test_lone_surrogate(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text('{"text": "ok", "label": "a"}\n{"text": "bad \\ud800", "label": "b"}\n')
+    with pytest.raises(
+        InputError, match=r"line 2: text must be valid Unicode, got the lone surrogate .* at character 4"
+    ):
+        load_data(DataArguments(train_file=str(path)), seed=1)

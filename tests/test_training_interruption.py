@@ -1,0 +1,104 @@
+"""A training that is killed at any moment leaves whole checkpoints or none, and can be resumed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from model.checkpoint import read_config
+from model.errors import InputError
+from tests.conftest import TINY, labelled_texts, write_json_lines
+from training.__main__ import main
+
+pytestmark = pytest.mark.slow
+
+
+def command(folder: Path, output: Path, *flags: str) -> list[str]:
+    file = write_json_lines(folder / "texts.jsonl", labelled_texts())
+    files = ["--train_file", str(file), "--validation_file", str(file), "--output_dir", str(output)]
+    return [*files, *TINY, "--num_train_epochs", "400", "--early_stopping_patience", "0", *flags]
+
+
+def checkpoints(output: Path) -> list[Path]:
+    return [path for path in output.glob("checkpoint-*") if path.is_dir()]
+
+
+def is_complete(checkpoint: Path) -> bool:
+    return (checkpoint / "trainer_state.json").is_file()
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("delay", [0, 0.01, 0.03])
+def test_a_training_killed_while_it_writes_leaves_no_half_written_checkpoint(tmp_path: Path, delay: float) -> None:
+    output = tmp_path / "output"
+    # A larger network, so that writing takes long enough to be hit.
+    flags = command(tmp_path, output, "--embedding_dim", "2000", "--num_filters", "1000")
+    with subprocess.Popen([sys.executable, "-m", "training", *flags], stderr=subprocess.PIPE) as training:
+        wait_for(lambda: any(map(is_complete, checkpoints(output))))
+        wait_for(lambda: not all(map(is_complete, output.rglob("checkpoint-*"))))
+        time.sleep(delay)
+        training.kill()
+    assert training.returncode == -signal.SIGKILL
+    found = checkpoints(output)
+    assert found
+    for checkpoint in found:
+        assert load_file(checkpoint / "model.safetensors")
+        state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        assert state["global_step"] == int(checkpoint.name.rpartition("-")[2])
+    with pytest.raises(InputError, match=r"has no config\.json"):
+        read_config(output)
+    assert {path.name for path in output.iterdir()} - {path.name for path in found} <= {".writing-checkpoint"}
+
+
+def test_kill_resume_and_finish(tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    flags = command(tmp_path, output, "--num_train_epochs", "40")
+    with subprocess.Popen([sys.executable, "-m", "training", *flags], stderr=subprocess.PIPE) as training:
+        wait_for(lambda: len(checkpoints(output)) >= 2)
+        training.kill()
+    assert main([*flags, "--resume_from_checkpoint", "true"]) == 0
+    assert read_config(output).labels == ["delivery", "praise", "refund"]
+    assert not checkpoints(output)
+    uninterrupted = tmp_path / "uninterrupted"
+    assert main(command(tmp_path, uninterrupted, "--num_train_epochs", "40")) == 0
+    assert (output / "model.safetensors").read_bytes() == (uninterrupted / "model.safetensors").read_bytes()
+
+
+def test_interrupting_is_quiet_and_can_be_resumed(tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    with subprocess.Popen(
+        [sys.executable, "-m", "training", *command(tmp_path, output)],
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        text=True,
+    ) as training:
+        wait_for(lambda: bool(checkpoints(output)))
+        training.send_signal(signal.SIGINT)
+        _, err = training.communicate(timeout=60)
+    assert training.returncode == 130
+    assert "Traceback" not in err
+    assert not (output / "config.json").exists()
+
+
+def test_the_command_speaks_only_of_what_matters(tmp_path: Path) -> None:
+    file = write_json_lines(tmp_path / "texts.jsonl", labelled_texts())
+    flags = ["--train_file", str(file), "--output_dir", str(tmp_path / "out"), *TINY]
+    done = subprocess.run([sys.executable, "-m", "training", *flags], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines() == [
+        "no validation rows given: 14 of the 144 training rows held out",
+        "max_length 8 tokens cuts 0.0 % of the training texts",
+    ]
+    assert done.stdout.splitlines()[0].split() == ["texts", "accuracy", "f1_macro", "loss"]

@@ -1,0 +1,62 @@
+"""A mistake costs the user one sentence, and nothing is written."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import TINY
+from training.__main__ import main
+
+ENOUGH = b"text,label\n" + b"".join(b"text %d,%c\n" % (number, b"ab"[number % 2]) for number in range(40))
+MISTAKES: list[tuple[str, bytes, list[str], str]] = [
+    ("none.csv", b"", ["--train_file", "absent.csv"], "absent.csv: no such file"),
+    ("a.csv", b"Text,label\nx,a\n", [], "no column 'text'; found 'Text', 'label' (choose with --text_column)"),
+    ("a.csv", b"text,Label\nx,a\n", [], "no column 'label'; found 'text', 'Label' (choose with --label_column)"),
+    ("a.csv", b"", [], "the file is empty"),
+    ("a.csv", b"text,label\nx,a\ny,a\n", [], "must hold at least 2 classes, found one class only, 'a'"),
+    ("a.csv", b"text,label\nx,a\n,b\n", [], "row 2: text must not be empty"),
+    ("a.jsonl", b'{"text": null, "label": "a"}\n', [], "line 1: text must not be null or missing"),
+    ("a.csv", b"text,label\nx,a\n\xff,b\n", [], "not UTF-8: byte 0xff at offset 15, line 3"),
+    ("a.jsonl", b'{"text": "x", "label": "a"}\n{"text": "y"\n', [], "line 2: broken JSON"),
+    (
+        "a.jsonl",
+        b'{"text": "x", "label": "a"}\n{"text": "y", "label": 1}\n',
+        [],
+        "line 2: label must be a string as in line 1",
+    ),
+    ("a.doc", b"x", [], "unknown kind of file"),
+    ("a.csv", b"text,label\nx,a\ny,b\n", [], "too few to hold out validation rows"),
+    ("a.csv", ENOUGH, ["--tokenizer", "sentences"], "tokenizer"),
+    ("a.csv", ENOUGH, ["--groups", "7"], "embedding_dim must be divisible by groups"),
+    ("a.csv", ENOUGH, ["--max_length", "0"], "max_length must be"),
+    ("a.csv", ENOUGH, ["--conv_padding", "wide"], "padding must be"),
+    (
+        "a.csv",
+        ENOUGH.replace(b"a\n", b"1.5\n").replace(b"b\n", b"2\n"),
+        ["--label_smoothing_factor", "0.1"],
+        "label_smoothing_factor is for one",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "flags", "message"), MISTAKES, ids=[mistake[3] for mistake in MISTAKES])
+def test_mistakes_cost_one_sentence(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    content: bytes,
+    flags: list[str],
+    message: str,
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(content)
+    assert main(["--train_file", name, "--output_dir", "out", *TINY, *flags]) == 2
+    out, err = capsys.readouterr()
+    *notes, mistake = err.splitlines()
+    assert mistake.startswith("error: ")
+    assert message in mistake
+    assert not any("Traceback" in note or "usage" in note for note in notes)
+    assert out == ""
+    assert not Path("out").exists()

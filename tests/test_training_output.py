@@ -1,0 +1,111 @@
+"""The output folder: what is refused, what is deleted and, above all, what is not."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from model.errors import InputError
+from training.output import OutputFolder
+
+
+def fill(folder: Path, *names: str, model_type: str = "textcnn") -> Path:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"model_type": model_type}) if name == "config.json" else "content")
+    return folder
+
+
+def names(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+FINISHED = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "README.md", "metrics.json")
+MODELLING = ("modeling_textcnn.py", "configuration_textcnn.py", "network_textcnn.py")
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_absent_and_empty_folders_are_fine(tmp_path: Path, overwrite: bool) -> None:
+    for path in (tmp_path, tmp_path / "a" / "b"):
+        folder = OutputFolder.checked(path, overwrite, None)
+        folder.begin()
+        assert path.is_dir()
+    assert not OutputFolder.checked(tmp_path / "absent", False, "false").path.exists()  # checking creates nothing
+
+
+def test_non_empty_folder_needs_a_flag(tmp_path: Path) -> None:
+    fill(tmp_path, *FINISHED)
+    with pytest.raises(InputError, match=r"is not empty; --overwrite_output_dir .* --resume_from_checkpoint true"):
+        OutputFolder.checked(tmp_path, False, None)
+    assert names(tmp_path) == set(FINISHED)
+
+
+def test_overwriting_deletes_only_when_training_begins(tmp_path: Path) -> None:
+    fill(tmp_path, *FINISHED, *MODELLING, "checkpoint-7/trainer_state.json", ".writing-x/model.safetensors")
+    before = names(tmp_path)
+    folder = OutputFolder.checked(tmp_path, True, None)
+    assert names(tmp_path) == before
+    folder.begin()
+    assert names(tmp_path) == set()
+
+
+@pytest.mark.parametrize("foreign", ["notes.txt", "checkpoint-7b/x", "src/config.json", "train.py", ".git/HEAD"])
+def test_a_folder_with_foreign_files_is_never_touched(tmp_path: Path, foreign: str) -> None:
+    fill(tmp_path, *FINISHED, foreign)
+    before = names(tmp_path)
+    with pytest.raises(InputError, match=r"holds '.*', which no training wrote"):
+        OutputFolder.checked(tmp_path, True, None)
+    assert names(tmp_path) == before
+
+
+@pytest.mark.parametrize("present", [("README.md",), ("model.safetensors", "config.json"), ("tokenizer.json",)])
+def test_a_folder_that_only_looks_alike_is_never_touched(tmp_path: Path, present: tuple[str, ...]) -> None:
+    fill(tmp_path, *present, model_type="bert")
+    with pytest.raises(InputError, match="holds no earlier training"):
+        OutputFolder.checked(tmp_path, True, None)
+
+
+def test_resuming_keeps_checkpoints_and_foreign_files(tmp_path: Path) -> None:
+    states = ("checkpoint-9/trainer_state.json", "checkpoint-10/trainer_state.json")
+    fill(tmp_path, *FINISHED, *states, "checkpoint-11/model.safetensors", "notes.txt", ".writing-checkpoint/x")
+    folder = OutputFolder.checked(tmp_path, False, "true")
+    assert folder.resume_from == tmp_path / "checkpoint-10"  # the last complete one, by number
+    folder.begin()
+    assert names(tmp_path) == {*states, "checkpoint-11/model.safetensors", "notes.txt"}
+
+
+def test_resuming_from_a_folder_elsewhere(tmp_path: Path) -> None:
+    fill(tmp_path, "old/checkpoint-3/trainer_state.json")
+    folder = OutputFolder.checked(tmp_path / "new", False, str(tmp_path / "old" / "checkpoint-3"))
+    assert folder.resume_from == tmp_path / "old" / "checkpoint-3"
+
+
+@pytest.mark.parametrize("resume", ["true", "nowhere"])
+def test_nothing_to_resume_from(tmp_path: Path, resume: str) -> None:
+    with pytest.raises(InputError, match="resume_from_checkpoint"):
+        OutputFolder.checked(tmp_path, False, resume)
+
+
+def test_finishing_deletes_what_only_resuming_needs(tmp_path: Path) -> None:
+    fill(tmp_path, *FINISHED, "checkpoint-7/trainer_state.json", ".writing-checkpoint/x")
+    OutputFolder(tmp_path).finish(keep_checkpoints=True)
+    assert names(tmp_path) == {*FINISHED, "checkpoint-7/trainer_state.json"}
+    OutputFolder(tmp_path).finish(keep_checkpoints=False)
+    assert names(tmp_path) == set(FINISHED)
+
+
+@pytest.mark.parametrize("inner", ["", "deeper"])
+def test_a_file_in_the_place_of_the_folder(tmp_path: Path, inner: str) -> None:
+    fill(tmp_path, "file")
+    with pytest.raises(InputError, match=r"output_dir must be a folder, but '.*file' is a file"):
+        OutputFolder.checked(tmp_path / "file" / inner, True, None)
+
+
+def test_a_link_is_removed_without_its_target(tmp_path: Path) -> None:
+    kept = fill(tmp_path / "elsewhere", "weights")
+    output = fill(tmp_path / "output", "config.json")
+    (output / "checkpoint-1").symlink_to(kept)
+    OutputFolder.checked(output, True, None).begin()
+    assert names(kept) == {"weights"}
+    assert not list(output.iterdir())

@@ -1,0 +1,112 @@
+"""What happens to an output folder that is written, overwritten or gone on with."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.conftest import TINY, labelled_texts, train, write_json_lines
+from training.__main__ import main
+from training.trainer import TextCnnTrainer
+
+
+def report(checkpoint: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((checkpoint / "metrics.json").read_text(encoding="utf-8"))
+    return content
+
+
+def test_checkpoints_appear_whole_and_only_the_needed_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[set[str]] = []
+    rename = Path.rename
+
+    def spy(path: Path, target: Path) -> Path:
+        if "checkpoint-" in target.name:
+            assert (path / "trainer_state.json").is_file()
+            assert (path / "optimizer.pt").is_file()
+            state = json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+            assert ".writing" not in str(state["best_model_checkpoint"])
+            seen.append({entry.name for entry in target.parent.iterdir()})
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", spy)
+    checkpoint = train(tmp_path, labelled_texts(), "--keep_checkpoints", "--num_train_epochs", "4")
+    assert len(seen) == 4
+    assert all(name == ".writing-checkpoint" or name.startswith("checkpoint-") for names in seen for name in names)
+    left = {path.name for path in checkpoint.iterdir() if path.is_dir()}
+    assert 1 <= len(left) <= 2  # the best and the last
+    assert all(name.startswith("checkpoint-") for name in left)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw_torch_fused", "rmsprop"])
+def test_resumed_training_equals_the_uninterrupted_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
+) -> None:
+    for name in ("whole", "broken"):
+        (tmp_path / name).mkdir()
+    whole = train(tmp_path / "whole", labelled_texts(), "--optim", optimizer)
+    save = TextCnnTrainer._save_checkpoint
+
+    def interrupt(trainer: TextCnnTrainer, model: torch.nn.Module, trial: Any) -> None:
+        save(trainer, model, trial)
+        if trainer.state.epoch == 3:
+            raise KeyboardInterrupt
+
+    file = write_json_lines(tmp_path / "texts.jsonl", labelled_texts())
+    broken = tmp_path / "broken" / "checkpoint"
+    files = ["--train_file", str(file), "--validation_file", str(file), "--test_file", str(file)]
+    command = [*files, "--output_dir", str(broken), *TINY, "--optim", optimizer]
+    with monkeypatch.context() as patch:
+        patch.setattr(TextCnnTrainer, "_save_checkpoint", interrupt)
+        assert main(command) == 130
+    assert not (broken / "config.json").exists()
+    assert main(command) == 2  # the folder is not empty
+    assert main([*command, "--resume_from_checkpoint", "true"]) == 0
+    assert (broken / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert report(broken)["test"] == report(whole)["test"]
+
+
+def test_early_stopping_goes_on_counting_when_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    accuracies = iter([0.5, 0.9, 0.6, 0.7])
+    monkeypatch.setattr("training.metrics._single", lambda *_: {"accuracy": next(accuracies, 0.0), "f1_macro": 0.0})
+    save = TextCnnTrainer._save_checkpoint
+
+    def interrupt(trainer: TextCnnTrainer, model: torch.nn.Module, trial: Any) -> None:
+        save(trainer, model, trial)
+        if trainer.state.epoch == 3:
+            raise KeyboardInterrupt
+
+    file = write_json_lines(tmp_path / "texts.jsonl", labelled_texts())
+    output = tmp_path / "output"
+    command = ["--train_file", str(file), "--output_dir", str(output), *TINY, "--early_stopping_patience", "2"]
+    with monkeypatch.context() as patch:
+        patch.setattr(TextCnnTrainer, "_save_checkpoint", interrupt)
+        assert main(command) == 130
+    assert main([*command, "--resume_from_checkpoint", "true"]) == 0
+    assert (report(output)["train"]["best_epoch"], report(output)["train"]["epochs"]) == (2, 4)
+
+
+def test_resuming_with_other_data_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint = train(tmp_path, labelled_texts(), "--keep_checkpoints", "--num_train_epochs", "1")
+    file = write_json_lines(tmp_path / "others.jsonl", [{"text": f"text {n}", "label": n % 2} for n in range(40)])
+    flags = ["--train_file", str(file), "--output_dir", str(checkpoint), *TINY, "--resume_from_checkpoint", "true"]
+    assert main(flags) == 2
+    assert "was trained from other data or settings: id2label was" in capsys.readouterr().err
+    assert (checkpoint / "config.json").is_file()  # nothing was deleted
+
+
+def test_overwriting_replaces_the_checkpoint_but_not_for_a_mistake(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = train(tmp_path, labelled_texts(), "--num_train_epochs", "1")
+    file = write_json_lines(tmp_path / "texts.jsonl", labelled_texts())
+    before = (checkpoint / "model.safetensors").read_bytes()
+    command = ["--train_file", str(file), "--output_dir", str(checkpoint), *TINY, "--num_train_epochs", "1"]
+    assert main(command) == 2
+    assert "is not empty" in capsys.readouterr().err
+    for mistake in (["--text_column", "body"], ["--dropout", "2"], ["--metric_for_best_model", "bleu"]):
+        assert main([*command, "--overwrite_output_dir", *mistake]) == 2
+    assert (checkpoint / "model.safetensors").read_bytes() == before
+    assert main([*command, "--overwrite_output_dir", "--seed", "8"]) == 0
+    assert (checkpoint / "model.safetensors").read_bytes() != before

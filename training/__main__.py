@@ -1,0 +1,61 @@
+"""`textcnn-train`: a data file in, a checkpoint folder out."""
+
+import logging
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from model.cli import run
+from training.config import parse
+from training.data import load_data
+from training.output import OutputFolder
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train with the arguments of a command line; exit status 0, 2 for a user's mistake, 130 when interrupted."""
+    with _notes_on_stderr():
+        return run(lambda: _train(argv))
+
+
+def _train(argv: Sequence[str] | None) -> None:
+    data_arguments, model_arguments, arguments = parse(argv)
+    path = Path(arguments.output_dir or "")
+    folder = OutputFolder.checked(path, arguments.overwrite_output_dir, arguments.resume_from_checkpoint)
+    data = load_data(data_arguments, arguments.seed)
+    from training.trainer import train  # five seconds of imports that no mistake in the data should wait for
+
+    summary = train(data, folder, data_arguments, model_arguments, arguments)
+    print(_table(summary))
+    print(f"\ncheckpoint: {path}\nserve it:   textcnn-serve --checkpoint {shlex.quote(str(path))}")
+
+
+def _table(summary: Mapping[str, Any]) -> str:
+    """Rows are splits, columns metrics."""
+    splits = [split for split in ("validation", "test") if split in summary]
+    names = list(summary["validation"])
+    lines = [f"{'':<12}{'texts':>8}" + "".join(f"{name:>12}" for name in names)]
+    for split in splits:
+        texts = summary["data"]["splits"][split]["texts"]
+        lines.append(f"{split:<12}{texts:>8}" + "".join(f"{summary[split][name]:>12.4f}" for name in names))
+    return "\n".join(lines)
+
+
+@contextmanager
+def _notes_on_stderr() -> Iterator[None]:
+    """What training has to say besides its result."""
+    logger, handler = logging.getLogger("training"), logging.StreamHandler(sys.stderr)
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

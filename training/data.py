@@ -1,0 +1,151 @@
+"""The data that a training learns from: splits of texts with targets, checked before anything expensive begins."""
+
+import logging
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from model.errors import InputError
+from training.config import DataArguments
+from training.hub import read_dataset
+from training.readers import Table, read_table
+from training.targets import REGRESSION, SINGLE, ProblemType, Target, class_names, infer_problem_type, read_targets
+
+logger = logging.getLogger(__name__)
+
+_NAMED_LABELS = 10  # label names that a message lists at most
+
+
+@dataclass(frozen=True)
+class Split:
+    """Texts and their targets."""
+
+    source: str
+    texts: list[str]
+    targets: list[Target]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def select(self, indices: Sequence[int], source: str) -> "Split":
+        """The rows at `indices`, in that order."""
+        return Split(source, [self.texts[index] for index in indices], [self.targets[index] for index in indices])
+
+
+@dataclass(frozen=True)
+class TextData:
+    """Everything that a training is given of texts."""
+
+    problem_type: ProblemType
+    labels: list[str]  # class names in the order of the logits; for regression the name of the number
+    train: Split
+    validation: Split
+    test: Split | None
+
+
+def load_data(arguments: DataArguments, seed: int) -> TextData:
+    """Read and check all splits; without validation rows hold out a share of the training rows, drawn with `seed`.
+
+    The classes are those of the training rows. Raises `InputError` naming file and row of the first mistake.
+    """
+    tables = _read_tables(arguments)
+    column = _label_column(tables["train"], arguments.label_column)
+    problem_type = arguments.problem_type or infer_problem_type(tables["train"], column)
+    if problem_type == REGRESSION and arguments.problem_type is None:
+        logger.info("%r holds numbers: regression (for classes give --problem_type %s)", column, SINGLE)
+    splits = {name: _split(table, arguments.text_column, column, problem_type) for name, table in tables.items()}
+    train, labels = splits["train"], [column]
+    if problem_type != REGRESSION:
+        labels = class_names(train.targets)
+        _require_classes(train, labels, column)
+        for name in splits.keys() - {"train"}:
+            _require_known(splits[name], tables[name], set(labels), column)
+    validation = splits.get("validation")
+    if validation is None:
+        train, validation = hold_out(train, arguments.validation_share, seed)
+        logger.info(
+            "no validation rows given: %d of the %d training rows held out", len(validation), len(splits["train"])
+        )
+    return TextData(problem_type, labels, train, validation, splits.get("test"))
+
+
+def hold_out(train: Split, share: float, seed: int) -> tuple[Split, Split]:
+    """Training rows parted in two: those that stay, and `share` of them for validation, both in their order.
+
+    Each class gives its share and keeps at least one row; equal rows go together. The same seed draws the same rows.
+    """
+    strata: dict[Target, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for index, (text, target) in enumerate(zip(train.texts, train.targets, strict=True)):
+        strata[0.0 if isinstance(target, float) else target][text].append(index)
+    draw = random.Random(seed)  # noqa: S311  (no secret)
+    held: set[int] = set()
+    owed = 0.0  # rows, carried from class to class so that small ones are not all rounded off
+    for same_text in strata.values():
+        groups = list(same_text.values())
+        draw.shuffle(groups)
+        owed += share * sum(map(len, groups))
+        for group in groups[1:]:
+            if owed < len(group):
+                break
+            held.update(group)
+            owed -= len(group)
+    if not held:
+        raise InputError(
+            f"{train.source}: {len(train)} rows are too few to hold out validation rows; give more, or a file of them"
+        )
+    rest = [index for index in range(len(train)) if index not in held]
+    return train.select(rest, train.source), train.select(sorted(held), f"held out of {train.source}")
+
+
+def _read_tables(arguments: DataArguments) -> dict[str, Table]:
+    if arguments.dataset is not None:
+        return read_dataset(arguments.dataset, arguments.dataset_config)
+    files = {"train": arguments.train_file, "validation": arguments.validation_file, "test": arguments.test_file}
+    return {name: read_table(Path(file)) for name, file in files.items() if file is not None}
+
+
+def _label_column(table: Table, name: str) -> str:
+    return "labels" if name == "label" and name not in table.columns and "labels" in table.columns else name
+
+
+def _split(table: Table, text_column: str, label_column: str, problem_type: str) -> Split:
+    texts = table.column(text_column, "text_column")
+    for index, text in enumerate(texts):
+        fault = _fault(text)
+        if fault is not None:
+            raise InputError(f"{table.place(index)}: {text_column} {fault}")
+    return Split(table.source, list(texts), read_targets(table, label_column, problem_type))
+
+
+def _fault(text: object) -> str | None:
+    if text is None:
+        return "must not be null or missing"
+    if not isinstance(text, str):
+        return f"must be a string, got {text!r}"
+    if not text or text.isspace():
+        return "must not be empty"
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return f"must be valid Unicode, got the lone surrogate {text[error.start]!r} at character {error.start}"
+    return None
+
+
+def _require_classes(train: Split, labels: list[str], column: str) -> None:
+    if len(labels) < 2:
+        found = f"one class only, {labels[0]!r}" if labels else "no class"
+        raise InputError(f"{train.source}: {column} must hold at least 2 classes, found {found}")
+
+
+def _require_known(split: Split, table: Table, known: set[str], column: str) -> None:
+    for index, target in enumerate(split.targets):
+        for name in chain([target] if isinstance(target, str) else target):  # type: ignore[arg-type]
+            if name not in known:
+                listed = ", ".join(map(repr, sorted(known)[:_NAMED_LABELS]))
+                more = ", ..." if len(known) > _NAMED_LABELS else ""
+                raise InputError(
+                    f"{table.place(index)}: {column} {name!r} was never seen in training, which has {listed}{more}"
+                )

@@ -1,0 +1,84 @@
+"""What a split's logits are worth: accuracy and F1 for classes, errors and correlation for numbers."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import accuracy_score, f1_score
+from transformers.trainer_utils import EvalPrediction
+
+from model.errors import InputError
+from model.prediction import MULTI_LABEL_THRESHOLD
+from training.scaling import Scale
+from training.targets import MULTI, REGRESSION, SINGLE
+
+# N texts, C classes.
+
+METRICS = {  # by problem type; the first tells the best epoch unless another is asked for
+    SINGLE: ("accuracy", "f1_macro"),
+    MULTI: ("f1_micro", "f1_macro"),
+    REGRESSION: ("mse", "mae", "r2", "spearman"),
+}
+_LOWER_IS_BETTER = ("loss", "mse", "mae")
+
+
+def best_metric(asked: str | None, problem_type: str) -> tuple[str, bool]:
+    """The metric that tells the best epoch, whether more of it is better; `InputError` for an unknown one."""
+    known = (*METRICS[problem_type], "loss")
+    metric = known[0] if asked is None else asked.removeprefix("eval_")
+    if metric not in known:
+        raise InputError(f"metric_for_best_model must be one of {', '.join(known)} for {problem_type}, got {asked!r}")
+    return metric, metric not in _LOWER_IS_BETTER
+
+
+def metrics_for(problem_type: str, scale: Scale) -> Callable[[EvalPrediction], dict[str, float]]:
+    """The function that `Trainer` calls with logits and labels of a split; numbers are measured in their own unit."""
+
+    def compute(prediction: EvalPrediction) -> dict[str, float]:
+        logits, labels = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
+        if problem_type == REGRESSION:
+            return _regression(scale.restore(logits[:, 0]), scale.restore(labels))
+        return _single(logits, labels) if problem_type == SINGLE else _multi(logits, labels)
+
+    return compute
+
+
+def _single(logits: NDArray[Any], labels: NDArray[Any]) -> dict[str, float]:
+    predicted = logits.argmax(axis=1)  # (N,)
+    return {
+        "accuracy": float(accuracy_score(labels, predicted)),
+        "f1_macro": float(f1_score(labels, predicted, average="macro", zero_division=0)),
+    }
+
+
+def _multi(logits: NDArray[Any], labels: NDArray[Any]) -> dict[str, float]:
+    threshold = np.log(MULTI_LABEL_THRESHOLD / (1 - MULTI_LABEL_THRESHOLD))  # on the logit
+    predicted, truth = logits >= threshold, labels >= 0.5  # (N, C)
+    averages = ("micro", "macro")
+    return {f"f1_{name}": float(f1_score(truth, predicted, average=name, zero_division=0)) for name in averages}
+
+
+def _regression(predicted: NDArray[Any], truth: NDArray[Any]) -> dict[str, float]:
+    error = predicted.astype(np.float64) - truth  # (N,)
+    variance = float(np.var(truth, dtype=np.float64))
+    mse = float(np.mean(error**2))
+    return {
+        "mse": mse,
+        "mae": float(np.mean(np.abs(error))),
+        "r2": 1 - mse / variance if variance else 0.0,
+        "spearman": _correlation(_ranks(predicted), _ranks(truth)),
+    }
+
+
+def _ranks(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Rank of each value, ties at their mean."""
+    _, position, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray(np.cumsum(counts) - (counts - 1) / 2)[position]
+
+
+def _correlation(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
+    """Pearson's correlation, 0 where one side is constant."""
+    left, right = left - left.mean(), right - right.mean()
+    norm = float(np.sqrt((left**2).sum() * (right**2).sum()))
+    return float((left * right).sum() / norm) if norm else 0.0

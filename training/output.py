@@ -1,0 +1,112 @@
+"""The output folder of a training: what may be in it before, while and after, and what of it may be deleted."""
+
+import json
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.checkpoint import CONFIG, MODEL_TYPE, TOKENIZER, WEIGHTS
+from model.errors import InputError
+
+STATE = "trainer_state.json"  # a checkpoint-N without it cannot be resumed from
+STAGING = ".writing-checkpoint"  # where checkpoint-N is written before it gets its name
+CARD, REPORT = "README.md", "metrics.json"
+
+_FINAL = re.compile(
+    "|".join([CONFIG, re.escape(WEIGHTS), TOKENIZER, "tokenizer_config.json", CARD, REPORT, r"\w+_textcnn\.py"])
+)
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+_UNFINISHED = re.compile(r"\.writing-.*")
+
+
+@dataclass(frozen=True)
+class OutputFolder:
+    """An output folder that was checked: `begin` before the first step, `finish` after the last file."""
+
+    path: Path
+    resume_from: Path | None = None
+
+    @classmethod
+    def checked(cls, path: Path, overwrite: bool, resume: str | None) -> "OutputFolder":
+        """Raise `InputError` unless the folder is absent, empty, to be resumed, or ours and to be overwritten.
+
+        Nothing is created or deleted yet: a mistake elsewhere must not cost an earlier result.
+        """
+        _require_writable(path)
+        resume_from = _resumable(path, resume)
+        if resume_from is None and path.is_dir() and any(path.iterdir()):
+            if not overwrite:
+                raise InputError(
+                    f"output_dir: {str(path)!r} is not empty; --overwrite_output_dir replaces an earlier training, "
+                    "--resume_from_checkpoint true goes on with it"
+                )
+            _require_ours(path)
+        return cls(path, resume_from)
+
+    def begin(self) -> None:
+        """Create the folder, or delete what an earlier training left; when resuming, all but its checkpoint-N."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        (self.path / CONFIG).unlink(missing_ok=True)  # first: without it the rest is no checkpoint
+        for entry in list(self.path.iterdir()):
+            old_checkpoint = _CHECKPOINT.fullmatch(entry.name) and self.resume_from is None
+            if old_checkpoint or _FINAL.fullmatch(entry.name) or _UNFINISHED.fullmatch(entry.name):
+                _delete(entry)
+
+    def finish(self, keep_checkpoints: bool) -> None:
+        """Delete what was only needed to resume."""
+        for entry in list(self.path.iterdir()):
+            if _UNFINISHED.fullmatch(entry.name) or (_CHECKPOINT.fullmatch(entry.name) and not keep_checkpoints):
+                _delete(entry)
+
+
+def _resumable(path: Path, resume: str | None) -> Path | None:
+    if resume is None or resume.lower() == "false":
+        return None
+    if resume.lower() == "true":
+        found = [entry for entry in path.glob("checkpoint-*") if _CHECKPOINT.fullmatch(entry.name)]
+        complete = [entry for entry in found if (entry / STATE).is_file()]
+        if not complete:
+            raise InputError(f"resume_from_checkpoint: no checkpoint-N to go on from in {str(path)!r}")
+        return max(complete, key=lambda entry: int(entry.name.rpartition("-")[2]))
+    folder = Path(resume)
+    if not (folder / STATE).is_file():
+        raise InputError(f"resume_from_checkpoint must be true, false or a checkpoint-N folder, got {resume!r}")
+    return folder
+
+
+def _require_writable(path: Path) -> None:
+    parent = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not parent.is_dir():
+        raise InputError(f"output_dir must be a folder, but {str(parent)!r} is a file")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise InputError(f"output_dir: no right to write in {str(parent)!r}")
+
+
+def _require_ours(path: Path) -> None:
+    """Deleting is only for what an earlier training wrote."""
+    names = sorted(entry.name for entry in path.iterdir())
+    foreign = [name for name in names if not any(own.fullmatch(name) for own in (_FINAL, _CHECKPOINT, _UNFINISHED))]
+    if foreign:
+        raise InputError(
+            f"output_dir: {str(path)!r} holds {foreign[0]!r}, which no training wrote; choose another folder"
+        )
+    trained = any(_CHECKPOINT.fullmatch(name) or _UNFINISHED.fullmatch(name) for name in names)
+    if not trained and _model_type(path / CONFIG) != MODEL_TYPE:
+        raise InputError(f"output_dir: {str(path)!r} holds no earlier training; choose another folder")
+
+
+def _model_type(config: Path) -> object:
+    try:
+        content = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content.get("model_type") if isinstance(content, dict) else None
+
+
+def _delete(entry: Path) -> None:
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry)
+    else:
+        entry.unlink()

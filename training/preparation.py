@@ -1,0 +1,117 @@
+"""From texts and arguments to what `Trainer` takes: tokenizer, tensors and a fresh network."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from transformers import PreTrainedTokenizerFast
+
+from model.configuration_textcnn import TextCnnConfig
+from model.errors import InputError
+from model.modeling_textcnn import TextCnnForSequenceClassification
+from model.tokenizer import KINDS, load_pretrained_tokenizer, special_token_counts, train_tokenizer
+from training.config import ModelArguments
+from training.data import Split, TextData
+from training.features import Cut, TokenTensors, pack, pick_max_length, tokenize
+from training.scaling import Scale
+from training.targets import REGRESSION, encode_targets
+
+logger = logging.getLogger(__name__)
+
+# Named alike as a flag and in the configuration
+_NETWORK_FIELDS = (
+    *("embedding_dim", "kernel_sizes", "num_filters", "stride", "dilation", "groups", "bias", "dropout"),
+    *("embedding_dropout", "initial_embedding_std", "padding_side", "truncation_side"),
+)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that a training needs once the texts are read."""
+
+    tokenizer: PreTrainedTokenizerFast
+    network: TextCnnForSequenceClassification
+    scale: Scale
+    train: TokenTensors
+    validation: TokenTensors
+    test: TokenTensors | None
+    truncated_share: float  # of the training texts
+    unknown_share: float  # of the tokens of the validation texts
+
+
+def prepare(data: TextData, arguments: ModelArguments) -> Prepared:
+    """Tokenize every text once, settle the length and build the network with random weights.
+
+    Raises `InputError` where the arguments make no tokenizer or no network.
+    """
+    tokenizer = _tokenizer(data.train.texts, arguments)
+    train_ids = tokenize(tokenizer, data.train.texts)
+    config = _config(data, arguments, tokenizer, train_ids)
+    truncated = sum(len(ids) > config.max_length for ids in train_ids) / len(train_ids)
+    logger.info("max_length %d tokens cuts %.1f %% of the training texts", config.max_length, 100 * truncated)
+    scale = Scale()
+    if data.problem_type == REGRESSION:
+        scale = Scale.of(np.array(data.train.targets))
+    validation_ids = tokenize(tokenizer, data.validation.texts)
+
+    trim = arguments.padding == "longest"
+
+    def tensors(split: Split, token_ids: list[list[int]]) -> TokenTensors:
+        targets = encode_targets(split.targets, data.labels, data.problem_type)
+        if data.problem_type == REGRESSION:
+            targets = scale.apply(targets).astype(np.float32)
+        return pack(token_ids, targets, _cut(config), config.pad_token_id, config.padding_side, trim)
+
+    return Prepared(
+        tokenizer=tokenizer,
+        network=TextCnnForSequenceClassification(config),
+        scale=scale,
+        train=tensors(data.train, train_ids),
+        validation=tensors(data.validation, validation_ids),
+        test=None if data.test is None else tensors(data.test, tokenize(tokenizer, data.test.texts)),
+        truncated_share=truncated,
+        unknown_share=_share(tokenizer.unk_token_id, validation_ids),
+    )
+
+
+def _tokenizer(texts: Sequence[str], arguments: ModelArguments) -> PreTrainedTokenizerFast:
+    if arguments.tokenizer not in KINDS:
+        tokenizer = load_pretrained_tokenizer(arguments.tokenizer, arguments.add_special_tokens)
+    else:
+        size, frequency = arguments.vocab_size, arguments.min_frequency
+        tokenizer = train_tokenizer(texts, arguments.tokenizer, size, arguments.lowercase, frequency)
+    tokenizer.padding_side, tokenizer.truncation_side = arguments.padding_side, arguments.truncation_side
+    return tokenizer
+
+
+def _config(
+    data: TextData, arguments: ModelArguments, tokenizer: PreTrainedTokenizerFast, train_ids: Sequence[list[int]]
+) -> TextCnnConfig:
+    before, after = special_token_counts(tokenizer)
+    network = {name: value for name, value in asdict(arguments).items() if name in _NETWORK_FIELDS}
+    padding = arguments.conv_padding
+    try:
+        return TextCnnConfig(
+            vocab_size=len(tokenizer),
+            padding=int(padding) if padding.isdecimal() else padding,
+            max_length=pick_max_length(train_ids) if arguments.max_length is None else arguments.max_length,
+            pad_token_id=tokenizer.pad_token_id,
+            special_tokens_before=before,
+            special_tokens_after=after,
+            problem_type=data.problem_type,
+            id2label=dict(enumerate(data.labels)),
+            label2id={label: index for index, label in enumerate(data.labels)},
+            **network,
+        )
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def _cut(config: TextCnnConfig) -> Cut:
+    return Cut(config.max_length, config.truncation_side, config.special_tokens_before, config.special_tokens_after)
+
+
+def _share(token_id: int | None, token_ids: Sequence[Sequence[int]]) -> float:
+    total = sum(map(len, token_ids))
+    return sum(list(ids).count(token_id) for ids in token_ids) / total if total and token_id is not None else 0.0

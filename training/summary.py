@@ -1,0 +1,96 @@
+"""metrics.json: what was learnt from what, how well, how fast, with which settings and versions."""
+
+import platform
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from transformers import TrainerState, TrainingArguments
+
+from training.config import DataArguments, ModelArguments, TextCnnTrainingArguments
+from training.data import Split, TextData
+from training.preparation import Prepared
+from training.targets import REGRESSION
+
+_PACKAGES = ("textcnn-service", "torch", "transformers", "tokenizers")
+
+
+def summarize(
+    data: TextData,
+    prepared: Prepared,
+    measured: Mapping[str, Mapping[str, float]],
+    state: TrainerState,
+    outcome: Mapping[str, float],
+    arguments: tuple[DataArguments, ModelArguments, TextCnnTrainingArguments],
+) -> dict[str, Any]:
+    """The content of metrics.json, ready for `json.dumps`; `measured` are the metrics by split."""
+    data_arguments, model_arguments, training_arguments = arguments
+    return {
+        **{split: dict(metrics) for split, metrics in measured.items()},
+        "train": _speed(state, outcome, training_arguments),
+        "data": _data(data, prepared),
+        "arguments": {
+            "data": asdict(data_arguments),
+            "model": asdict(model_arguments),
+            "training": _changed(training_arguments),
+        },
+        "versions": _versions(),
+    }
+
+
+def _speed(
+    state: TrainerState, outcome: Mapping[str, float], arguments: TextCnnTrainingArguments
+) -> dict[str, float | str | None]:
+    best = [log["epoch"] for log in state.log_history if log.get("step") == state.best_global_step and "epoch" in log]
+    return {
+        "seconds": outcome["train_runtime"],  # evaluations included
+        "samples_per_second": outcome["train_samples_per_second"],
+        "device": str(arguments.device),
+        "epochs": state.epoch,
+        "best_epoch": best[0] if best else None,
+        "steps": state.global_step,
+        "loss": outcome["train_loss"],
+    }
+
+
+def _data(data: TextData, prepared: Prepared) -> dict[str, Any]:
+    splits: dict[str, Split | None] = {"train": data.train, "validation": data.validation, "test": data.test}
+    config = prepared.network.config
+    return {
+        "problem_type": data.problem_type,
+        "splits": {
+            name: {"source": split.source, "texts": len(split)} for name, split in splits.items() if split is not None
+        },
+        "labels": {data.labels[0]: len(data.train)} if data.problem_type == REGRESSION else _counts(data),
+        "max_length": config.max_length,
+        "truncated_share": prepared.truncated_share,
+        "unknown_token_share": prepared.unknown_share,
+        "vocabulary": config.vocab_size,
+        "parameters": sum(parameter.numel() for parameter in prepared.network.parameters()),
+    }
+
+
+def _counts(data: TextData) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for target in data.train.targets:
+        counts.update([target] if isinstance(target, str) else target)  # type: ignore[arg-type]
+    return {label: counts[label] for label in data.labels}
+
+
+def _changed(arguments: TextCnnTrainingArguments) -> dict[str, Any]:
+    """Settings that are not transformers' defaults, secrets masked."""
+    defaults = {field.name: field.default for field in fields(TrainingArguments)}
+    values = arguments.to_dict()  # type: ignore[no-untyped-call]
+    return {name: value for name, value in values.items() if name not in defaults or value != defaults[name]}
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:  # run from a source tree
+            continue
+    return versions

@@ -1,0 +1,136 @@
+"""Label columns to targets: which problem they pose, and what each row's target is."""
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.errors import InputError
+from training.readers import Table
+
+Target: TypeAlias = str | tuple[str, ...] | float  # a class, several classes, or a number
+ProblemType: TypeAlias = Literal["single_label_classification", "multi_label_classification", "regression"]
+SINGLE: Final = "single_label_classification"
+MULTI: Final = "multi_label_classification"
+REGRESSION: Final = "regression"
+
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+_KINDS = {str: "a string", bool: "a truth value", int: "an integer", float: "a number", list: "a list"}
+
+
+def infer_problem_type(table: Table, column: str) -> ProblemType:
+    """What the labels pose: lists several classes, numbers with a fraction a regression, all else one class.
+
+    In files without types (CSV, TSV) a list is written in JSON and only looked for in a column named `labels`.
+    Raises `InputError` where the labels are of several kinds.
+    """
+    values = table.column(column, "label_column")
+    if table.untyped:
+        if column == "labels" and all(value.strip().startswith("[") for value in values):
+            return MULTI
+        numbers = all(_NUMBER.fullmatch(value.strip()) for value in values)
+        return REGRESSION if numbers and any("." in value for value in values) else SINGLE
+    kinds = _kinds(table, column)
+    if kinds == {list}:
+        return MULTI
+    return REGRESSION if kinds and kinds <= {int, float} and float in kinds else SINGLE
+
+
+def read_targets(table: Table, column: str, problem_type: str) -> list[Target]:
+    """The target of each row; raises `InputError` naming the first row whose label does not fit the problem type."""
+    values = table.column(column, "label_column")
+    if not table.untyped and problem_type == SINGLE:
+        _kinds(table, column)
+    read = _READERS[problem_type]
+    targets: list[Target] = []
+    for index, value in enumerate(values):
+        try:
+            targets.append(read(value, table.untyped))
+        except ValueError as error:
+            raise InputError(f"{table.place(index)}: {column} {error}, got {_shown(value)}") from error
+    return targets
+
+
+def class_names(targets: Iterable[Target]) -> list[str]:
+    """The distinct classes: by value if all are integers, else by code point."""
+    names = {name for target in targets for name in ((target,) if isinstance(target, str) else _tuple(target))}
+    if all(re.fullmatch(r"-?(0|[1-9]\d*)", name) for name in names):
+        return sorted(names, key=int)
+    return sorted(names)
+
+
+def encode_targets(targets: Sequence[Target], labels: Sequence[str], problem_type: str) -> NDArray[Any]:
+    """Class indices (N,), zeros and ones (N, C) for several labels, or numbers (N,) for regression."""
+    if problem_type == REGRESSION:
+        return np.array(targets, dtype=np.float32)
+    position = {label: index for index, label in enumerate(labels)}
+    if problem_type == SINGLE:
+        return np.array([position[str(target)] for target in targets], dtype=np.int64)
+    encoded = np.zeros((len(targets), len(labels)), dtype=np.float32)
+    for row, target in enumerate(targets):
+        encoded[row, [position[name] for name in _tuple(target)]] = 1
+    return encoded
+
+
+def _kinds(table: Table, column: str) -> set[type]:
+    """The types in a column; integers and other numbers go together, other mixtures raise `InputError`."""
+    kinds: set[type] = set()
+    first = None
+    for index, value in enumerate(table.columns[column]):
+        if value is None:
+            continue
+        kind = type(value)
+        if first is None:
+            first = index, kind
+        elif kind is not first[1] and not {kind, first[1]} <= {int, float}:
+            raise InputError(
+                f"{table.place(index)}: {column} must be {_KINDS.get(first[1], first[1].__name__)} "
+                f"as in {table.unit} {table.numbers[first[0]]}, got {_shown(value)}"
+            )
+        kinds.add(kind)
+    return kinds
+
+
+def _one_class(value: object, untyped: bool) -> str:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise ValueError("must not be empty")
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, str | int | float):
+        raise ValueError("must be a string or an integer")
+    return str(value)
+
+
+def _classes(value: object, untyped: bool) -> tuple[str, ...]:
+    if untyped and isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise ValueError('must be a JSON list such as ["a", "b"]') from None
+    if not isinstance(value, list | tuple):
+        raise ValueError("must be a list of strings")
+    return tuple(dict.fromkeys(_one_class(item, untyped) for item in value))
+
+
+def _number(value: object, untyped: bool) -> float:
+    if untyped and isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError("must be a number for regression")
+    return float(value)
+
+
+_READERS: dict[str, Callable[[object, bool], Target]] = {SINGLE: _one_class, MULTI: _classes, REGRESSION: _number}
+
+
+def _tuple(target: Target) -> tuple[str, ...]:
+    return target if isinstance(target, tuple) else ()
+
+
+def _shown(value: object) -> str:
+    text = "null" if value is None else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
