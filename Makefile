@@ -6,10 +6,6 @@ DATA ?=
 
 BIN := .venv/bin
 READY := .venv/.ready
-# One thread an operation: small convolutions lose more by handing work over than they gain.
-export OMP_NUM_THREADS ?= 1
-export TOKENIZERS_PARALLELISM ?= true
-
 .PHONY: setup serve test test-fast test-slow lint benchmark clean
 
 setup: $(READY)  ## the environment, from the lock file
@@ -30,6 +26,9 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# Tests run networks of a few filters: handing those to a second thread costs more than it brings.
+test-fast test-slow: export OMP_NUM_THREADS = 1
 
 test-fast: lint  ## linters and the fast tests, under 3 minutes
 	$(BIN)/pytest -m "not slow"

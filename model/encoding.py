@@ -14,11 +14,10 @@ def encode_batch(
 
     Raises `InputError` naming the first text that is no valid Unicode (a lone surrogate).
     """
-    wanted = None if max_length is None else (max_length, truncation_side)
     present = tokenizer.truncation and (tokenizer.truncation["max_length"], tokenizer.truncation["direction"])
-    if wanted is None:
+    if max_length is None:
         tokenizer.no_truncation()
-    elif wanted != present:
+    elif present != (max_length, truncation_side):
         tokenizer.enable_truncation(max_length, direction=truncation_side)
     encode = tokenizer.encode_batch if offsets else tokenizer.encode_batch_fast
     try:

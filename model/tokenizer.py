@@ -1,5 +1,6 @@
 """Tokenizer frontend: train one on the user's texts, or take a pretrained one; text in, token ids out."""
 
+import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -49,6 +50,8 @@ def load_pretrained_tokenizer(name_or_folder: str, add_special_tokens: bool = Fa
 
     Raises `InputError` when there is none, or only one that is written in Python.
     """
+    if close := difflib.get_close_matches(name_or_folder, KINDS, n=1, cutoff=0.8):  # before a hub is asked for it
+        raise InputError(f"tokenizer {name_or_folder!r} is no kind to learn; did you mean {close[0]!r}?")
     try:
         loaded = AutoTokenizer.from_pretrained(name_or_folder, use_fast=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:

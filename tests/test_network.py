@@ -1,5 +1,7 @@
 """The invariants of the network: parity with a naive loop, blindness to padding, defined logits for every text."""
 
+from typing import Any
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,7 +10,7 @@ from torch import Tensor, nn
 from model.network_textcnn import TextCnn, TextCnnShape
 from tests.strategies import CLASSES, VOCABULARY, batches, build_network, pad, shapes, token_lists
 
-TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
+TOLERANCE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
 
 
 def naive_logits(network: TextCnn, tokens: list[int]) -> Tensor:

@@ -64,9 +64,9 @@ def test_strings_with_dtype_object_equal_keras() -> None:
     ],
 )
 def test_refuses_what_keras_refuses(arguments: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=".") as ours:
+    with pytest.raises(ValueError, match=r".") as ours:
         pad_sequences(**arguments)
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         keras_utils.pad_sequences(**arguments)
     assert len(str(ours.value)) < 200
 

@@ -38,7 +38,7 @@ def test_the_measure_finds_near_duplicates() -> None:
 
 def test_no_near_duplicates_across_files() -> None:
     texts = [(split, row["text"], features(row["text"])) for split in (*SPLITS, "out_of_scope") for row in rows(split)]
-    holders = defaultdict(list)
+    holders: defaultdict[str, list[int]] = defaultdict(list)
     for index, (split, text, found) in enumerate(texts):
         shared = Counter(other for feature in found for other in holders[feature])
         for other in shared:

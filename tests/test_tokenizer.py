@@ -113,7 +113,7 @@ def test_truncation_counts_special_tokens_and_obeys_the_side(tmp_path: Path) -> 
 
 
 def test_unknown_kind_and_blank_texts_are_mistakes() -> None:
-    with pytest.raises(InputError, match="tokenizer kind must be one of wordpiece, .*, got 'letters'"):
+    with pytest.raises(InputError, match=r"tokenizer kind must be one of wordpiece, .*, got 'letters'"):
         train_tokenizer(CORPUS, "letters", 10)
     with pytest.raises(InputError, match="every one is blank"):
         train_tokenizer(["  ", "\n"], "word", 10)
@@ -122,6 +122,11 @@ def test_unknown_kind_and_blank_texts_are_mistakes() -> None:
 def test_a_folder_without_tokenizer_is_a_mistake(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="tokenizer must be a folder or a hub name of a tokenizer, got"):
         load_pretrained_tokenizer(str(tmp_path))
+
+
+def test_a_misspelt_kind_is_not_looked_for_on_a_hub() -> None:
+    with pytest.raises(InputError, match=r"'wordpeice' is no kind to learn; did you mean 'wordpiece'?"):
+        load_pretrained_tokenizer("wordpeice")
 
 
 def test_lone_surrogates_name_text_and_character() -> None:

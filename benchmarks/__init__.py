@@ -1,0 +1,1 @@
+"""What we claim, reproducible: every figure in a document comes from a script here."""

@@ -1,0 +1,21 @@
+"""`make benchmark DATA=folder`: everything in benchmarks/ that runs here, one after the other."""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+
+def main() -> int:
+    """Run each benchmark in a process of its own; 0 if all went through."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", required=True, help="Folder of data sets, each with train, validation, test .jsonl.")
+    data = parser.parse_args().data
+    if not Path(data).is_dir():
+        sys.exit(f"error: data must be a folder, got {data!r}; run: make benchmark DATA=folder")
+    commands = [[sys.executable, "-m", f"benchmarks.{name}", "--data", data] for name in ("latency", "accuracy")]
+    return max(subprocess.run(command, check=False).returncode for command in commands)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

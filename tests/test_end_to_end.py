@@ -1,0 +1,67 @@
+"""The whole path with the real commands: quickstart data -> checkpoint -> server -> answers -> a clean end."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from model.classifier import TextClassifier
+from tests.servers import ROOT, server
+
+pytestmark = pytest.mark.slow
+QUICKSTART = "training/configs/quickstart.yaml"
+
+
+@pytest.fixture(scope="module")
+def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "quickstart"
+    command = [sys.executable, "-m", "training", "--config", QUICKSTART, "--output_dir", str(folder), "--device", "cpu"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    finished = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    assert "Traceback" not in finished.stderr
+    assert f"textcnn-serve --checkpoint {folder}" in finished.stdout
+    return folder
+
+
+def rows(name: str) -> list[dict[str, str]]:
+    content = (ROOT / "training" / "quickstart" / f"{name}.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in content.split("\n") if line]
+
+
+def test_the_quickstart_checkpoint_is_right_nine_times_of_ten(quickstart: Path) -> None:
+    test = rows("test")
+    predictions = TextClassifier.from_pretrained(quickstart, device="cpu")([row["text"] for row in test])
+    right = sum(prediction.label == row["label"] for prediction, row in zip(predictions, test, strict=True))
+    accuracy = right / len(test)
+    assert accuracy >= 0.90
+    metrics = json.loads((quickstart / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["test"]["accuracy"] == pytest.approx(accuracy)
+
+
+def test_the_server_answers_in_english_and_chinese(quickstart: Path) -> None:
+    questions = {
+        "where is my parcel? it should have arrived on monday": "track_order",
+        "please cancel my order": "cancel_order",
+        "我的快递到哪里了": "track_order",
+        "可以开发票吗": "invoice",
+    }
+    with server(quickstart, "--device", "cpu") as running:
+        with running.client() as client:
+            reply = client.post("/predict", json={"inputs": list(questions)}).json()
+            alone = client.post("/predict", json={"inputs": "我要退款"}).json()
+            assert client.get("/ready").status_code == 200
+            assert client.get("/info").json()["labels"] == TextClassifier.from_pretrained(quickstart, "cpu").labels
+        assert running.stop() == 0
+    assert [prediction["label"] for prediction in reply["predictions"]] == list(questions.values())
+    assert len(alone["predictions"]) == 1
+    assert reply["model"]["name"] == "quickstart"
+    assert reply["model"]["revision"].startswith("sha256:")
+    latency = reply["latency"]
+    assert latency["clock"] == "perf_counter"
+    assert latency["batch_size"] == 4
+    parts = latency["queue_ms"] + latency["tokenize_ms"] + latency["inference_ms"]
+    assert 0 < parts <= latency["total_ms"]
