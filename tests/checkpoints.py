@@ -42,7 +42,9 @@ def build_network(vocab_size: int, **options: Any) -> TextCnnForSequenceClassifi
         "id2label": dict(enumerate(labels)),
         "label2id": {label: index for index, label in enumerate(labels)},
     }
-    return TextCnnForSequenceClassification(TextCnnConfig(**settings | options)).eval()
+    network = TextCnnForSequenceClassification(TextCnnConfig(**settings | options))
+    network.train(False)
+    return network
 
 
 def write_checkpoint(folder: Path, **options: Any) -> Path:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 # Tiny networks: more threads only wait for each other. Read when torch is first imported, in servers under test too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -79,6 +78,8 @@ def multi_label_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what needs a GPU where there is none."""
+    import torch  # after the setting above
+
     if torch.cuda.is_available():
         return
     for item in items:

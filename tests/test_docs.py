@@ -30,7 +30,7 @@ def test_links_lead_somewhere(document: Path) -> None:
 @pytest.mark.parametrize("name", ["README.md", "README.zh.md"])
 def test_make_targets_and_commands_in_the_readmes_exist(name: str) -> None:
     text, makefile = (ROOT / name).read_text(encoding="utf-8"), (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in set(re.findall(r"\bmake ([a-z-]+)", text)):
+    for target in set(re.findall(r"(?:`|^)make ([a-z-]+)", text, flags=re.MULTILINE)):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
     scripts = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     for command in set(re.findall(r"\btextcnn-(?!service)[a-z]+", text)):

@@ -1,0 +1,56 @@
+"""`textcnn-serve`, also `python -m service`: from a checkpoint folder to an HTTP service.
+
+Every worker process imports this module again, so it imports the rest only when it runs.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .config import Limits, ServiceArguments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until a signal; the exit status: 0, 1 for a failure of the service, 2 for a user's mistake."""
+    from model.cli import ArgumentParser, run
+
+    from .config import Limits, ServiceArguments
+
+    statuses = []
+
+    def command() -> None:
+        arguments, limits = ArgumentParser([ServiceArguments, Limits]).parse(argv)
+        statuses.append(serve(arguments, limits, _print_at_once))
+
+    return run(command) or statuses[0]
+
+
+def serve(arguments: "ServiceArguments", limits: "Limits", announce: Callable[[str], None]) -> int:
+    """Check everything that can be checked beforehand, then serve; raises `InputError` for what is wrong."""
+    from .config import bind, check_checkpoint, check_numbers, choose_device
+    from .server import Server, StartUpError
+
+    check_numbers(arguments, limits)
+    name = check_checkpoint(arguments.checkpoint)
+    device = choose_device(arguments.device)
+    listener = bind(arguments.host, arguments.port)
+    host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
+    sentence = f"Serving {name} on http://{host}:{listener.getsockname()[1]} ({device})"
+    server = Server(
+        arguments, limits, device, listener, lambda: announce(sentence), os.environ.get("LIT_SERVER_API_KEY")
+    )
+    try:
+        return server.serve()
+    except StartUpError as failure:
+        print(f"error: {failure}", file=sys.stderr)
+        return 1
+
+
+def _print_at_once(sentence: str) -> None:
+    print(sentence, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""The flags of `textcnn-serve`, and what is checked of them before anything is started."""
+
+import errno
+import importlib.metadata
+import socket
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from litserve.connector import check_cuda_with_nvidia_smi
+
+from model.errors import InputError
+
+
+@dataclass
+class ServiceArguments:
+    """What is served, where, and on which device."""
+
+    checkpoint: str = field(metadata={"help": "Checkpoint folder, as textcnn-train writes it."})
+    host: str = field(default="127.0.0.1", metadata={"help": "Address or name to listen on; 0.0.0.0 for every one."})
+    port: int = field(default=8000, metadata={"help": "TCP port to listen on; 0 picks a free one."})
+    device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or cuda:N."})
+    workers_per_device: int = field(default=1, metadata={"help": "Processes that classify, on each device."})
+    api_servers: int = field(default=1, metadata={"help": "Processes that speak HTTP."})
+    threads: int = field(default=1, metadata={"help": "Torch threads of each worker."})
+
+
+@dataclass
+class Limits:
+    """What is refused, cut or given up."""
+
+    max_batch_size: int = field(default=64, metadata={"help": "Texts in one pass through the network."})
+    max_texts: int = field(default=1024, metadata={"help": "Texts in one request; more are refused."})
+    max_characters: int = field(default=100_000, metadata={"help": "Characters of one text; more are refused."})
+    max_body_bytes: int = field(default=2_097_152, metadata={"help": "Bytes of a request body; more are refused."})
+    max_waiting_texts: int = field(
+        default=8192, metadata={"help": "Texts accepted and not yet answered, per API process; more are refused."}
+    )
+    timeout_s: float = field(default=30.0, metadata={"help": "Seconds after which a request is given up."})
+
+
+def check_numbers(arguments: ServiceArguments, limits: Limits) -> None:
+    """Raise `InputError` for a number out of its range."""
+    if not 0 <= arguments.port <= 65535:
+        raise InputError(f"port must be from 0 to 65535, got {arguments.port}")
+    counts = {name: getattr(arguments, name) for name in ("workers_per_device", "api_servers", "threads")}
+    for name, value in (counts | {entry.name: getattr(limits, entry.name) for entry in fields(limits)}).items():
+        if not value > 0:
+            raise InputError(f"{name} must be greater than 0, got {value}")
+
+
+def check_checkpoint(folder: str) -> str:
+    """The checkpoint's name; raises `InputError` for a folder that holds none. The workers check it in depth."""
+    path = Path(folder)
+    if not path.is_dir():
+        raise InputError(f"checkpoint folder does not exist: {folder!r}")
+    if not (path / "config.json").is_file():
+        raise InputError(f"checkpoint has no config.json: {folder!r}")
+    return path.resolve().name
+
+
+def choose_device(device: str) -> str:
+    """`cpu` or `cuda:N` for what the user wrote; raises `InputError` when there is no such device.
+
+    Asks the driver's tool, not CUDA: the main process forks, and a forked CUDA does not work.
+    """
+    if device == "cpu":
+        return device
+    kind, _, number = device.partition(":")
+    if device != "auto" and (kind != "cuda" or (number and not number.isdecimal()) or device.endswith(":")):
+        raise InputError(f"device must be auto, cpu, cuda or cuda:N, got {device!r}")
+    count = _cuda_devices()
+    if device == "auto":
+        return "cuda:0" if count else "cpu"
+    if int(number or 0) >= count:
+        raise InputError(f"device {device!r} does not exist: there are {count} CUDA devices that torch can use here")
+    return f"cuda:{int(number or 0)}"
+
+
+def _cuda_devices() -> int:
+    if importlib.metadata.version("torch").endswith("+cpu"):
+        return 0
+    return int(check_cuda_with_nvidia_smi())
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that listens on `host` and `port`; raises `InputError` when that cannot be."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except (socket.gaierror, UnicodeError) as error:
+        raise InputError(f"host must be an address or a name of this machine, got {host!r}") from error
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of an ended server may linger
+    # Every connection inherits it; without it the body of a reply waits 40 ms for the client to acknowledge the head.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        listener.bind(address)
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        raise InputError(_why_not(error, host, port)) from error
+    return listener
+
+
+def _why_not(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} on {host} is in use; stop what listens there or give another --port"
+    if error.errno == errno.EACCES:
+        return f"port {port} needs more rights than this user has; give a --port from 1024 on"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"host must be an address of this machine, got {host!r}"
+    return f"cannot listen on {host} port {port}: {error.strerror}"

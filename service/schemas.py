@@ -1,0 +1,198 @@
+"""The bodies of the HTTP contract: the one request is validated with them, and OpenAPI describes them all."""
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from .config import Limits
+from .errors import ErrorType, ServiceError
+
+_SHOWN = 80  # characters of a wrong value that an error repeats
+
+
+def _whole(value: object) -> object:
+    """1.0 is an integer in JSON Schema, which is what the OpenAPI document speaks."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+class PredictRequest(BaseModel):
+    """A text or a list of texts to classify."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    inputs: str | Annotated[list[str], Field(min_length=1)] = Field(
+        description="one text, or a list of texts", examples=["Where is my refund?", ["Where is my refund?", "退款呢"]]
+    )
+    top_k: Annotated[int, Field(ge=1), BeforeValidator(_whole)] | None = Field(
+        default=None, description="how many scores to give, the highest ones; all of them when absent"
+    )
+
+    @property
+    def texts(self) -> list[str]:
+        """The inputs as a list."""
+        return [self.inputs] if isinstance(self.inputs, str) else self.inputs
+
+
+class _Reply(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class TextPrediction(_Reply):
+    """What is known of one text; which fields it has depends on the model's problem type."""
+
+    label: str | None = Field(default=None, description="the best class")
+    score: float | None = Field(default=None, description="its probability")
+    scores: dict[str, float] | None = Field(default=None, description="the probability of each class, descending")
+    labels: list[str] | None = Field(default=None, description="multi-label: the classes above their thresholds")
+    value: float | None = Field(default=None, description="regression: the predicted value")
+
+
+class LatencyBlock(_Reply):
+    """What the request cost; queue + tokenize + inference never exceeds total."""
+
+    device: str = Field(description="where the network ran", examples=["cpu", "cuda:0"])
+    clock: Literal["cuda_events", "perf_counter"] = Field(description="what measured inference_ms")
+    inference_ms: float = Field(ge=0, description="milliseconds in the network, summed over the passes")
+    tokenize_ms: float = Field(ge=0, description="milliseconds in the tokenizer, summed over the passes")
+    queue_ms: float = Field(ge=0, description="milliseconds from arrival to the start of the first pass")
+    total_ms: float = Field(ge=0, description="milliseconds from arrival to the making of the reply")
+    batch_size: int = Field(ge=1, description="texts in the passes that served the request, other requests' included")
+    passes: int = Field(ge=1, description="passes that served the request")
+
+
+class ModelInfo(_Reply):
+    """Which checkpoint answered."""
+
+    name: str = Field(description="the folder's name")
+    revision: str = Field(description="hash of configuration, weights and tokenizer", examples=["sha256:0123abcd"])
+
+
+class PredictReply(_Reply):
+    """One prediction per input, in order."""
+
+    predictions: list[TextPrediction]
+    latency: LatencyBlock
+    model: ModelInfo
+
+
+class ErrorReply(_Reply):
+    """What was wrong: the field, the rule and the value received."""
+
+    error: str
+    error_type: Literal[tuple(kind.label for kind in ErrorType)]  # type: ignore[valid-type]  # the closed set
+
+
+class HealthReply(_Reply):
+    """The process lives."""
+
+    status: Literal["ok"]
+
+
+class ReadyReply(_Reply):
+    """Whether every worker has answered a real inference."""
+
+    status: Literal["ready", "not ready"]
+    workers_ready: int
+
+
+class WorkerInfo(_Reply):
+    """One process that classifies."""
+
+    pid: int
+    device: str
+
+
+class LimitsInfo(_Reply):
+    """What is refused, and what is cut."""
+
+    max_body_bytes: int = Field(description="bytes of a request body")
+    max_texts: int = Field(description="texts in a request")
+    max_characters: int = Field(description="characters of a text")
+    max_waiting_texts: int = Field(description="texts accepted and not answered yet, of one API process")
+    max_batch_size: int = Field(description="texts in a pass")
+    max_length: int = Field(description="tokens that the model reads of a text; the rest is cut")
+    timeout_s: float = Field(description="seconds after which a request is given up")
+
+
+class InfoReply(_Reply):
+    """What is served, by what, within which limits."""
+
+    model: ModelInfo
+    problem_type: str
+    labels: list[str]
+    limits: LimitsInfo
+    versions: dict[str, str]
+    workers: list[WorkerInfo]
+
+
+def parse_request(body: bytes, limits: Limits) -> PredictRequest:
+    """The request in `body`; raises `ServiceError` with the first thing that is wrong with it."""
+    try:
+        request = PredictRequest.model_validate_json(body)
+    except ValidationError as error:
+        raise _explain(error, body) from None
+    texts = request.texts
+    if len(texts) > limits.max_texts:
+        raise _invalid(f"inputs: must be at most {limits.max_texts} texts, got {len(texts)}")
+    for index, text in enumerate(texts):
+        if len(text) > limits.max_characters:
+            field = "inputs" if isinstance(request.inputs, str) else f"inputs[{index}]"
+            raise _invalid(f"{field}: must be at most {limits.max_characters} characters, got {len(text)}")
+    return request
+
+
+def _explain(error: ValidationError, body: bytes) -> ServiceError:
+    problems = error.errors(include_url=False)
+    # A union reports every alternative; the deepest location belongs to the one that was meant.
+    problem = max(problems, key=lambda problem: len(problem["loc"]))
+    if problem["type"] == "json_invalid":
+        return _invalid_json(problem["ctx"]["error"], body)
+    field = _field(problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return _invalid(f"{field}: no such field, the fields are {', '.join(PredictRequest.model_fields)}")
+    if problem["type"] == "missing":
+        return _invalid(f"{field}: is required, got only {_show(sorted(problem['input']))}")
+    return _invalid(f"{field}: {_rule(problem['type'], field)}, got {_show(problem['input'])}")
+
+
+def _rule(kind: str, field: str) -> str:
+    if field == "inputs":
+        return "must be a text or a list of at least one text"
+    if field == "top_k":
+        return "must be an integer of at least 1"
+    return "must be a string" if kind == "string_type" else "must be a JSON object"
+
+
+def _field(location: tuple[int | str, ...]) -> str:
+    """`inputs[3]` for ("inputs", "list[...]", 3); the names of a union's alternatives are no part of the request."""
+    if not location:
+        return "body"
+    index = next((part for part in location[1:] if isinstance(part, int)), None)
+    return str(location[0]) if index is None else f"{location[0]}[{index}]"
+
+
+def _invalid_json(reason: str, body: bytes) -> ServiceError:
+    if _is_json_with_surrogates(body):
+        return _invalid(f"body: texts must be valid Unicode, got a lone surrogate ({reason})")
+    return ServiceError(ErrorType.INVALID_JSON, f"body: must be JSON in UTF-8, got {len(body)} bytes with: {reason}")
+
+
+def _is_json_with_surrogates(body: bytes) -> bool:
+    r"""Whether `body` is only refused because of escapes such as "\ud800", which the grammar of JSON allows."""
+    try:
+        json.dumps(json.loads(body), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    except (ValueError, RecursionError):
+        return False
+    return False
+
+
+def _invalid(message: str) -> ServiceError:
+    return ServiceError(ErrorType.VALIDATION, message)
+
+
+def _show(value: Any) -> str:
+    shown = json.dumps(value, ensure_ascii=False)
+    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}… ({type(value).__name__})"

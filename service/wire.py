@@ -1,0 +1,116 @@
+"""Messages between an API process and a worker: length-prefixed frames of JSON, never pickle."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from struct import Struct
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+_LENGTH = Struct(">I")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One pass over `texts`; each text's `top_k` cuts its scores (None keeps all)."""
+
+    texts: list[str]
+    top_k: list[int | None]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one pass gave: a JSON `fragments` entry per text, empty where `errors` names its index.
+
+    `started` is `time.monotonic()`, one clock for every process of the machine.
+    """
+
+    started: float
+    device: str
+    clock: str
+    tokenize_ms: float
+    inference_ms: float
+    batch_size: int
+    passes: int
+    fragments: list[bytes]
+    errors: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Hello:
+    """How a worker introduces itself, once it has answered a real inference."""
+
+    pid: int
+    worker: int
+    device: str
+    model: dict[str, str]  # name, revision
+    labels: list[str]
+    problem_type: str
+    max_length: int
+
+
+def frame(payload: bytes) -> bytes:
+    """`payload` behind its length, ready to be sent."""
+    return _LENGTH.pack(len(payload)) + payload
+
+
+class FrameReader:
+    """Cuts a byte stream into the frames' payloads, whatever the chunks in which it arrives."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """The payloads that `chunk` completes, in order."""
+        self._buffer += chunk
+        while len(self._buffer) >= _LENGTH.size:
+            end = _LENGTH.size + _LENGTH.unpack_from(self._buffer)[0]
+            if len(self._buffer) < end:
+                return
+            payload = bytes(memoryview(self._buffer)[_LENGTH.size : end])
+            del self._buffer[:end]
+            yield payload
+
+
+def encode_task(task: Task) -> bytes:
+    """A task's payload."""
+    return to_json({"texts": task.texts, "top_k": task.top_k})
+
+
+def decode_task(payload: bytes) -> Task:
+    """The task in `payload`."""
+    return Task(**from_json(payload))
+
+
+def encode_hello(hello: Hello) -> bytes:
+    """A hello's payload."""
+    return to_json(asdict(hello))
+
+
+def decode_hello(payload: bytes) -> Hello:
+    """The hello in `payload`."""
+    return Hello(**from_json(payload))
+
+
+def encode_answer(answer: Answer) -> bytes:
+    """An answer's payload: a frame with the figures, then the fragments, so that nobody parses them again."""
+    header: dict[str, Any] = dict(vars(answer))
+    header["fragments"] = [len(fragment) for fragment in answer.fragments]
+    return frame(to_json(header)) + b"".join(answer.fragments)
+
+
+def decode_answer(payload: bytes) -> Answer:
+    """The answer in `payload`."""
+    start = _LENGTH.size + _LENGTH.unpack_from(payload)[0]
+    header = from_json(payload[_LENGTH.size : start])
+    header["fragments"] = _cut(payload, start, header["fragments"])
+    header["errors"] = {int(index): message for index, message in header["errors"].items()}
+    return Answer(**header)
+
+
+def _cut(payload: bytes, start: int, lengths: Sequence[int]) -> list[bytes]:
+    fragments = []
+    for length in lengths:
+        fragments.append(payload[start : start + length])
+        start += length
+    return fragments

@@ -1,0 +1,183 @@
+"""What the tests of the service share: a classifier that costs nothing, an application in process, a real server."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+from starlette.applications import Starlette
+
+from service.batcher import Batcher
+from service.config import Limits
+from service.gateway import Gateway, Rendezvous
+from service.routes import install
+from service.worker import serve
+
+T = TypeVar("T")
+POISON = "poison"
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass
+class FakePrediction:
+    """Says how long the text is."""
+
+    text: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"label": self.text[:20], "score": 0.75, "scores": {self.text[:20]: 0.75, "other": 0.2, "third": 0.05}}
+
+
+@dataclass
+class FakeTiming:
+    device: str = "cpu"
+    clock: str = "perf_counter"
+    tokenize_ms: float = 0.0
+    inference_ms: float = 0.0
+    batch_size: int = 1
+    passes: int = 1
+
+
+@dataclass
+class FakeClassifier:
+    """Labels a text with itself; fails on every pass that holds `POISON`; `before` runs in each pass."""
+
+    before: Callable[[Sequence[str]], object] = len
+    name: str = "fake"
+    revision: str = "sha256:00"
+    labels: list[str] = field(default_factory=lambda: ["a", "other", "third"])
+    problem_type: str = "single_label_classification"
+    max_length: int = 8
+    device: str = "cpu"
+    passes: list[list[str]] = field(default_factory=list)
+
+    def classify(self, texts: Sequence[str]) -> tuple[list[FakePrediction], FakeTiming]:
+        self.passes.append(list(texts))
+        self.before(texts)
+        if POISON in texts:
+            raise RuntimeError("this text's content must not be repeated")
+        return [FakePrediction(text) for text in texts], FakeTiming(batch_size=len(texts))
+
+
+def run(scenario: Coroutine[Any, Any, T]) -> T:
+    """The result of `scenario`, which must end within ten seconds."""
+    return asyncio.run(asyncio.wait_for(scenario, 10))
+
+
+class Client(httpx.AsyncClient):
+    """A client that can also look behind the counter."""
+
+    gateway: Gateway
+
+
+@asynccontextmanager
+async def application(
+    classifier: FakeClassifier, limits: Limits | None = None, api_key: str | None = None
+) -> AsyncIterator[Client]:
+    """A client of the whole service but for LitServe: routes, batcher, real sockets, and a worker in a thread."""
+    limits = limits or Limits()
+    rendezvous = Rendezvous(1)
+    gateway = Gateway(Batcher(limits.max_batch_size, limits.max_waiting_texts), expected_workers=1)
+    worker = threading.Thread(target=_work, args=(classifier, rendezvous.addresses[0]))
+    worker.start()
+    app = Starlette()
+    install(app, gateway, limits, api_key)
+    async with gateway.listening(rendezvous.listeners[0]):
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with Client(transport=transport, base_url="http://service") as client:
+            client.gateway = gateway
+            yield client
+    await asyncio.to_thread(worker.join)
+    rendezvous.close()
+
+
+def _work(classifier: FakeClassifier, address: str) -> None:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.connect(address)
+    serve(classifier, 0, [connection])
+
+
+@dataclass
+class RunningServer:
+    """`python -m service` in a process of its own."""
+
+    process: "subprocess.Popen[str]"
+    url: str
+    greeting: str
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, port = self.url.removeprefix("http://").split(":")
+        return host, int(port)
+
+    @contextmanager
+    def connection(self) -> Iterator[HTTPConnection]:
+        """A bare connection, for tests that send thousands of requests."""
+        connection = HTTPConnection(*self.address, timeout=30)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def client(self, **options: Any) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=30, **options)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """The exit status after a signal."""
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 10) -> bool:
+    """Whether `condition` comes true in time; what it looks at gives no signal to wait for."""
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return condition()
+
+
+def group_is_empty(group: int) -> bool:
+    """Whether no process of the group is left."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def command(*flags: str) -> list[str]:
+    return [sys.executable, "-m", "service", *flags]
+
+
+@contextmanager
+def server(checkpoint: Path, *flags: str, **environment: str) -> Iterator[RunningServer]:
+    """A real server on a free port; it must end with its group, whatever the test does."""
+    process = subprocess.Popen(
+        command("--checkpoint", str(checkpoint), "--port", "0", *flags),
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout
+    try:
+        greeting = process.stdout.readline()
+        assert greeting.startswith("Serving "), f"the server said {greeting!r} and ended with {process.wait(30)}"
+        yield RunningServer(process, greeting.split(" on ")[1].split(" ")[0], greeting)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(30)
+        process.stdout.close()

@@ -1,0 +1,246 @@
+"""The contract of every route: the application with its sockets and a worker, without LitServe around it."""
+
+import asyncio
+import json
+import re
+import threading
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.config import Limits
+from service.schemas import ErrorReply, HealthReply, InfoReply, PredictReply, ReadyReply
+from tests.servers import POISON, FakeClassifier, application, run
+
+LIMITS = Limits(max_texts=200, max_body_bytes=10_000, max_batch_size=8)
+
+
+async def ask(client: httpx.AsyncClient, inputs: Any, **fields: Any) -> PredictReply:
+    reply = await client.post("/predict", json={"inputs": inputs, **fields})
+    assert reply.status_code == 200, reply.text
+    return PredictReply.model_validate_json(reply.content, strict=True)
+
+
+def error(reply: httpx.Response) -> tuple[int, str]:
+    assert reply.headers["content-type"] == "application/json"
+    return reply.status_code, ErrorReply.model_validate_json(reply.content).error_type
+
+
+def test_one_text_and_many_give_one_prediction_each_in_order() -> None:
+    async def scenario() -> None:
+        async with application(FakeClassifier()) as client:
+            assert [item.label for item in (await ask(client, "a")).predictions] == ["a"]
+            texts = [str(number) for number in range(200)]
+            assert [item.label for item in (await ask(client, texts)).predictions] == texts
+
+    run(scenario())
+
+
+def test_a_reply_says_what_it_cost_and_who_answered() -> None:
+    async def scenario() -> None:
+        async with application(FakeClassifier(), LIMITS) as client:
+            reply = await client.post("/predict", json={"inputs": ["a"] * 20, "top_k": 1})
+            body = PredictReply.model_validate_json(reply.content, strict=True)
+            assert body.model.model_dump() == {"name": "fake", "revision": "sha256:00"}
+            assert (body.latency.passes, body.latency.batch_size) == (3, 20)
+            assert all(item.scores == {"a": 0.75} for item in body.predictions)
+            header = dict(re.findall(r"(\w+);dur=([\d.]+)", reply.headers["server-timing"]))
+            assert float(header["total"]) == body.latency.total_ms
+
+    run(scenario())
+
+
+def test_the_parts_of_a_requests_time_never_exceed_its_total() -> None:
+    def slow(texts: object) -> None:
+        time.sleep(0.02)
+
+    class Timed(FakeClassifier):
+        def classify(self, texts: Any) -> Any:
+            predictions, timing = super().classify(texts)
+            timing.tokenize_ms, timing.inference_ms = 2.0, 18.0
+            return predictions, timing
+
+    async def scenario() -> None:
+        async with application(Timed(slow), LIMITS) as client:
+            replies = await asyncio.gather(*(ask(client, ["a"] * size) for size in (1, 1, 3, 20, 1)))
+            for latency in (reply.latency for reply in replies):
+                assert latency.queue_ms + latency.tokenize_ms + latency.inference_ms <= latency.total_ms
+                assert latency.inference_ms == 18.0 * latency.passes
+            assert max(reply.latency.queue_ms for reply in replies) >= 20, "some waited for a pass of 20 ms"
+
+    run(scenario())
+
+
+def test_a_hundred_right_answers_beside_a_poisonous_text() -> None:
+    proceed = threading.Event()
+
+    async def scenario() -> None:
+        classifier = FakeClassifier(lambda texts: [proceed.wait(10)])
+        async with application(classifier, Limits(max_batch_size=128)) as client:
+            texts = [*(str(number) for number in range(60)), POISON, *(str(number) for number in range(60, 100))]
+            requests = [asyncio.create_task(client.post("/predict", json={"inputs": text})) for text in ["x", *texts]]
+            while client.gateway.batcher.in_flight < 102:
+                await asyncio.sleep(0)
+            proceed.set()
+            replies = await asyncio.gather(*requests)
+            good = [reply for reply in replies if reply.status_code == 200]
+            assert len(classifier.passes[1]) == 101, "they must have shared a pass"
+            assert len(good) == 101
+            assert {reply.json()["predictions"][0]["label"] for reply in good} == {"x", *texts} - {POISON}
+            assert [error(reply) for reply in replies if reply.status_code != 200] == [(500, "internal")]
+
+    run(scenario())
+
+
+CASES: list[tuple[str, str, dict[str, Any], tuple[int, str]]] = [
+    ("POST", "/predict", {"content": "x", "headers": {"content-type": "application/json"}}, (400, "invalid_json")),
+    ("POST", "/predict", {"json": {"inputs": []}}, (422, "validation")),
+    ("POST", "/predict", {"json": {"inputs": ["a"] * 201}}, (422, "validation")),
+    ("POST", "/predict", {"json": {"inputs": POISON}}, (500, "internal")),
+    ("POST", "/predict", {"json": {"inputs": "a" * 10_000}}, (413, "too_large")),
+    ("POST", "/predict", {"content": "{}", "headers": {"content-type": "text/plain"}}, (415, "unsupported_media_type")),
+    ("POST", "/predict", {"content": "{}"}, (415, "unsupported_media_type")),
+    ("POST", "/predict", {"json": {}, "headers": {"content-encoding": "gzip"}}, (415, "unsupported_media_type")),
+    ("GET", "/predict", {}, (405, "method_not_allowed")),
+    ("PUT", "/predict", {"json": {"inputs": "a"}}, (405, "method_not_allowed")),
+    ("POST", "/health", {}, (405, "method_not_allowed")),
+    ("GET", "/nothing", {}, (404, "not_found")),
+    ("GET", "/predict/", {}, (404, "not_found")),
+    ("GET", "/health/", {}, (404, "not_found")),
+    ("POST", "/", {}, (405, "method_not_allowed")),
+    ("GET", "/docs/assets/../../config.py", {}, (404, "not_found")),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "options", "expected"), CASES)
+def test_an_error_has_its_status_and_body_and_the_service_goes_on(
+    method: str, path: str, options: dict[str, Any], expected: tuple[int, str]
+) -> None:
+    async def scenario() -> None:
+        async with application(FakeClassifier(), LIMITS) as client:
+            reply = await client.request(method, path, **options)
+            assert error(reply) == expected
+            if expected[0] == 405:
+                assert reply.headers["allow"]
+            assert (await ask(client, "good")).predictions[0].label == "good"
+
+    run(scenario())
+
+
+def test_a_body_that_tells_it_is_too_large_is_not_read() -> None:
+    parts_read: list[int] = []
+
+    async def unread() -> AsyncIterator[bytes]:
+        parts_read.append(1)
+        yield b"{}"
+
+    async def scenario() -> None:
+        async with application(FakeClassifier(), LIMITS) as client:
+            headers = {"content-type": "application/json", "content-length": "10001"}
+            assert error(await client.post("/predict", content=unread(), headers=headers)) == (413, "too_large")
+            assert not parts_read
+
+    run(scenario())
+
+
+def test_a_body_that_does_not_tell_its_size_is_limited_too() -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(1000):
+            yield b" " * 1000
+
+    async def scenario() -> None:
+        async with application(FakeClassifier(), LIMITS) as client:
+            headers = {"content-type": "application/json"}
+            reply = await client.post("/predict", content=endless(), headers=headers)
+            assert error(reply) == (413, "too_large")
+
+    run(scenario())
+
+
+def test_a_key_is_needed_where_one_is_set_and_only_to_classify() -> None:
+    async def scenario() -> None:
+        async with application(FakeClassifier(), api_key="secret") as client:
+            wrong: list[dict[bytes, bytes]] = [{}, {b"x-api-key": b"no"}, {b"authorization": b"Bearer no"}]
+            for headers in (*wrong, {b"x-api-key": "sécret".encode()}):
+                reply = await client.post("/predict", json={"inputs": "a"}, headers=headers)
+                assert error(reply) == (401, "unauthorized")
+                assert "secret" not in reply.text
+            for headers in ({b"x-api-key": b"secret"}, {b"authorization": b"Bearer secret"}):
+                assert (await client.post("/predict", json={"inputs": "a"}, headers=headers)).status_code == 200
+            for path in ("/health", "/ready", "/info", "/docs", "/openapi.json"):
+                assert (await client.get(path)).status_code == 200
+
+    run(scenario())
+
+
+def test_the_probes_and_the_card_of_the_service() -> None:
+    async def scenario() -> None:
+        async with application(FakeClassifier(), LIMITS) as client:
+            assert HealthReply.model_validate_json((await client.get("/health")).content).status == "ok"
+            ready = ReadyReply.model_validate_json((await client.get("/ready")).content)
+            assert (ready.status, ready.workers_ready) == ("ready", 1)
+            info = InfoReply.model_validate_json((await client.get("/info")).content, strict=True)
+            assert info.limits.max_texts == 200
+            assert info.limits.max_length == 8
+            assert info.labels == ["a", "other", "third"]
+            assert [worker.device for worker in info.workers] == ["cpu"]
+            assert (await client.get("/")).headers["location"] == "docs"
+
+    run(scenario())
+
+
+def test_the_documentation_loads_nothing_from_elsewhere() -> None:
+    async def scenario() -> None:
+        async with application(FakeClassifier()) as client:
+            page = (await client.get("/docs")).text
+            assert "//" not in re.sub(r"// .*", "", page)
+            for asset in re.findall(r'(?:src|href)="\./([^"]+)"', page):
+                assert (await client.get(f"/{asset}")).status_code == 200
+            assert "openapi.json" in page
+
+    run(scenario())
+
+
+def test_openapi_knows_every_status_that_a_route_can_answer() -> None:
+    async def scenario() -> None:
+        async with application(FakeClassifier()) as client:
+            document = (await client.get("/openapi.json")).json()
+            assert set(document["paths"]) == {"/predict", "/health", "/ready", "/info"}
+            statuses = set(document["paths"]["/predict"]["post"]["responses"])
+            assert statuses == {"200", "400", "401", "413", "415", "422", "500", "503", "504"}
+            references = re.findall(r'"\$ref": ?"#/components/schemas/(\w+)"', json.dumps(document))
+            assert set(references) <= set(document["components"]["schemas"])
+            request = document["components"]["schemas"]["PredictRequest"]
+            assert request["additionalProperties"] is False
+            assert {"type": "integer", "minimum": 1} in request["properties"]["top_k"]["anyOf"]
+
+    run(scenario())
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+)
+bodies = st.binary(max_size=100) | json_values.map(json.dumps).map(str.encode)
+
+
+@settings(max_examples=30)
+@given(
+    batch=st.lists(bodies | st.fixed_dictionaries({"inputs": json_values}).map(json.dumps).map(str.encode), max_size=20)
+)
+def test_no_body_makes_the_service_fail(batch: list[bytes]) -> None:
+    async def scenario() -> None:
+        async with application(FakeClassifier(), LIMITS) as client:
+            headers = {"content-type": "application/json"}
+            for body in batch:
+                reply = await client.post("/predict", content=body, headers=headers)
+                assert reply.status_code in (200, 400, 413, 422)
+                assert reply.status_code == 200 or error(reply)
+            assert (await ask(client, "good")).predictions[0].label == "good"
+
+    run(scenario())

@@ -1,0 +1,249 @@
+"""Who shares a pass with whom, and what becomes of requests when workers fail."""
+
+import asyncio
+import time
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.batcher import Batcher, Job
+from service.errors import ErrorType, ServiceError
+from service.wire import Answer, Hello, Task
+from tests.servers import run
+
+MODEL = {"name": "fake", "revision": "sha256:00"}
+
+
+class FakeLink:
+    """Keeps the tasks it is given, and answers when told to."""
+
+    def __init__(self) -> None:
+        self.hello = Hello(1, 0, "cpu", MODEL, [], "single_label_classification", 8)
+        self.tasks: list[Task] = []
+
+    def send(self, task: Task) -> None:
+        self.tasks.append(task)
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    def answer(self, batcher: Batcher, errors: dict[int, str] | None = None) -> None:
+        texts = self.tasks[-1].texts
+        fragments = [text.encode() for text in texts]
+        started = time.monotonic()
+        batcher.answered(
+            self, Answer(started, "cpu", "perf_counter", 0.001, 0.002, len(texts), 1, fragments, errors or {})
+        )
+
+
+class Bench:
+    """A batcher with `links` workers, and the requests sent to it."""
+
+    def __init__(self, max_batch_size: int = 4, max_waiting: int = 1000, links: int = 1) -> None:
+        self.batcher = Batcher(max_batch_size, max_waiting)
+        self.links = [FakeLink() for _ in range(links)]
+        for link in self.links:
+            self.batcher.joined(link)
+
+    @property
+    def link(self) -> FakeLink:
+        return self.links[0]
+
+    async def send(self, *texts: str, timeout: float = 5) -> "asyncio.Task[Job]":
+        task = asyncio.create_task(self.batcher.classify(list(texts), None, time.monotonic(), timeout))
+        await asyncio.sleep(0)  # lets it reach the batcher
+        return task
+
+    def passes(self) -> list[list[str]]:
+        return [task.texts for task in self.link.tasks]
+
+    async def answer_all(self, requests: "Iterable[asyncio.Task[Job]]") -> list[Job]:
+        answered = 0
+        while answered < len(self.link.tasks):
+            answered = len(self.link.tasks)
+            self.link.answer(self.batcher)
+        return list(await asyncio.gather(*requests))
+
+
+def test_a_lone_request_is_sent_at_once() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        await bench.send("a")
+        assert bench.passes() == [["a"]]
+
+    run(scenario())
+
+
+def test_requests_that_come_during_a_pass_share_the_next_one() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        requests = [await bench.send(text) for text in "abcdef"]
+        jobs = await bench.answer_all(requests)
+        assert bench.passes() == [["a"], ["b", "c", "d", "e"], ["f"]]
+        assert [job.fragments for job in jobs] == [[text.encode()] for text in "abcdef"]
+        assert [job.latency.batch_size for job in jobs] == [1, 4, 4, 4, 4, 1]
+
+    run(scenario())
+
+
+def test_the_worker_gets_its_next_pass_before_the_replies_are_written() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        first = await bench.send("a")
+        await bench.send("b")
+        bench.link.answer(bench.batcher)
+        assert not first.done()
+        assert bench.passes() == [["a"], ["b"]]
+
+    run(scenario())
+
+
+def test_a_single_text_does_not_wait_for_a_long_list() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        await bench.send(*["long"] * 100)
+        await bench.send("single")
+        bench.link.answer(bench.batcher)
+        assert "single" in bench.passes()[1]
+        assert len(bench.passes()[1]) == 4
+
+    run(scenario())
+
+
+def test_a_list_goes_through_in_passes_and_says_so() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        texts = [str(number) for number in range(10)]
+        (job,) = await bench.answer_all([await bench.send(*texts)])
+        assert [len(texts) for texts in bench.passes()] == [4, 4, 2]
+        assert job.fragments == [text.encode() for text in texts]
+        assert (job.latency.passes, job.latency.batch_size, job.latency.inference_us) == (3, 10, 6)
+
+    run(scenario())
+
+
+@given(sizes=st.lists(st.integers(1, 20), min_size=1, max_size=12), max_batch_size=st.integers(1, 9))
+def test_every_text_is_classified_once_for_its_own_request_in_order(sizes: list[int], max_batch_size: int) -> None:
+    async def scenario() -> None:
+        bench = Bench(max_batch_size)
+        lists = [[f"{request}.{index}" for index in range(size)] for request, size in enumerate(sizes)]
+        jobs = await bench.answer_all([await bench.send(*texts) for texts in lists])
+        assert [[fragment.decode() for fragment in job.fragments] for job in jobs] == lists
+        assert sum(map(len, bench.passes())) == sum(sizes)
+        assert max(map(len, bench.passes())) <= max_batch_size
+        assert bench.batcher.in_flight == 0
+
+    run(scenario())
+
+
+def test_two_workers_take_turns() -> None:
+    async def scenario() -> None:
+        bench = Bench(links=2)
+        for text in "abc":
+            await bench.send(text)
+        assert [[task.texts for task in link.tasks] for link in bench.links] == [[["a"]], [["b"]]]
+        bench.links[1].answer(bench.batcher)
+        assert bench.links[1].tasks[-1].texts == ["c"]
+
+    run(scenario())
+
+
+def test_a_text_that_fails_fails_its_own_request_alone() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        await bench.send("first")
+        bad, good = await bench.send("a", "b"), await bench.send("c")
+        bench.link.answer(bench.batcher)
+        bench.link.answer(bench.batcher, {1: "it failed"})
+        assert (await good).fragments == [b"c"]
+        with pytest.raises(ServiceError, match=r"inputs\[1\]: it failed") as caught:
+            await bad
+        assert caught.value.error_type is ErrorType.INTERNAL
+
+    run(scenario())
+
+
+def test_a_late_request_is_given_up_and_not_computed() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        await bench.send("busy")
+        late = await bench.send("late", timeout=0.001)
+        with pytest.raises(ServiceError, match="within 1 ms") as caught:
+            await late
+        assert caught.value.error_type is ErrorType.DEADLINE_EXCEEDED
+        bench.link.answer(bench.batcher)
+        assert bench.passes() == [["busy"]]
+
+    run(scenario())
+
+
+def test_an_abandoned_request_is_not_computed() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        await bench.send("busy")
+        (await bench.send("gone")).cancel()
+        await bench.send("next")
+        bench.link.answer(bench.batcher)
+        assert bench.passes() == [["busy"], ["next"]]
+
+    run(scenario())
+
+
+def test_too_much_work_is_refused_at_once() -> None:
+    async def scenario() -> None:
+        bench = Bench(max_waiting=3)
+        await bench.send("a", "b")
+        with pytest.raises(ServiceError, match="at most 3 texts may be in flight, 2 are and 2 more came") as caught:
+            await bench.batcher.classify(["c", "d"], None, 0.0, 1)
+        assert caught.value.error_type is ErrorType.OVERLOADED
+        assert caught.value.headers == ((b"retry-after", b"1"),)
+        assert not (await bench.send("e")).done()
+
+    run(scenario())
+
+
+def test_a_dead_workers_requests_are_tried_again_each_alone() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        await bench.send("first")
+        requests = [await bench.send(text) for text in "abc"]
+        bench.link.answer(bench.batcher)
+        bench.batcher.lost(bench.link)
+        assert not any(request.done() for request in requests)
+        bench.links = [FakeLink()]
+        bench.batcher.joined(bench.link)
+        await bench.answer_all(requests)
+        assert bench.passes() == [["a"], ["b"], ["c"]]
+
+    run(scenario())
+
+
+def test_a_request_that_kills_two_workers_is_not_tried_on_a_third() -> None:
+    async def scenario() -> None:
+        bench = Bench(links=3)
+        request = await bench.send("killer")
+        for link in bench.links[:2]:
+            assert [task.texts for task in link.tasks] == [["killer"]]
+            bench.batcher.lost(link)
+        with pytest.raises(ServiceError, match="ended twice") as caught:
+            await request
+        assert caught.value.error_type is ErrorType.INTERNAL
+        assert bench.links[2].tasks == []
+
+    run(scenario())
+
+
+def test_a_finished_part_of_a_list_is_not_computed_again_after_a_death() -> None:
+    async def scenario() -> None:
+        bench = Bench(links=2)
+        request = await bench.send(*"abcdef")
+        bench.link.answer(bench.batcher)
+        assert bench.links[1].tasks[-1].texts == ["e", "f"]
+        bench.batcher.lost(bench.links[1])
+        assert bench.link.tasks[-1].texts == ["e", "f"]
+        bench.link.answer(bench.batcher)
+        assert (await request).fragments == [b"a", b"b", b"c", b"d", b"e", b"f"]
+
+    run(scenario())
