@@ -8,7 +8,6 @@ as a user would start it. Results go to benchmarks/results/accuracy.json after e
 
 import argparse
 import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
+from benchmarks.environment import describe
 
 RESULTS = Path(__file__).parent / "results" / "accuracy.json"
 SPLITS = ("train", "validation", "test")
@@ -28,7 +27,7 @@ def main() -> None:
     """Train and measure every set with every seed."""
     arguments = _parse()
     results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"runs": []}
-    results["environment"] = environment()
+    results["environment"] = describe("python -m benchmarks.accuracy --data FOLDER")
     for folder in _data_sets(arguments.data, arguments.sets):
         for seed in arguments.seeds:
             run = measure(folder, seed)
@@ -75,18 +74,6 @@ def table(runs: Iterable[dict[str, Any]]) -> str:
         seconds = statistics.mean(run["command_seconds"] for run in members)
         lines.append(f"| {name} | {len(members)} | {shown} | {seconds:.0f} |")
     return "\n".join(lines)
-
-
-def environment() -> dict[str, Any]:
-    """Where the figures come from."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
-    return {
-        "command": " ".join([Path(sys.executable).name, *sys.argv]),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "device": device,
-        "torch_threads": torch.get_num_threads(),
-    }
 
 
 def _percent(values: Iterable[float]) -> str:
