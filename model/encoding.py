@@ -1,10 +1,15 @@
 """Texts to token ids with `tokenizers` alone, for the service as well, which never imports transformers."""
 
 from collections.abc import Sequence
+from itertools import chain
 
+import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from .errors import InputError
+
+# B texts, L tokens of the longest.
 
 
 def encode_batch(
@@ -14,16 +19,29 @@ def encode_batch(
 
     Raises `InputError` naming the first text that is no valid Unicode (a lone surrogate).
     """
-    present = tokenizer.truncation and (tokenizer.truncation["max_length"], tokenizer.truncation["direction"])
+    present = tokenizer.truncation
     if max_length is None:
         tokenizer.no_truncation()
-    elif present != (max_length, truncation_side):
+    elif present is None or (present["max_length"], present["direction"]) != (max_length, truncation_side):
         tokenizer.enable_truncation(max_length, direction=truncation_side)
     encode = tokenizer.encode_batch if offsets else tokenizer.encode_batch_fast
     try:
         return encode(texts)
     except (UnicodeEncodeError, TypeError) as error:
         raise InputError(_first_invalid(texts)) from error
+
+
+def right_padded(token_ids: Sequence[Sequence[int]]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Ids (B, L) with zeros after each text, and lengths (B,); no Python runs per token.
+
+    >>> right_padded([[7, 8], [9]])[0].tolist()
+    [[7, 8], [9, 0]]
+    """
+    lengths = np.fromiter(map(len, token_ids), dtype=np.int32, count=len(token_ids))  # (B,)
+    padded = np.zeros((len(token_ids), lengths.max()), dtype=np.int32)  # (B, L)
+    is_token = np.arange(padded.shape[1]) < lengths[:, None]  # (B, L)
+    padded[is_token] = np.fromiter(chain.from_iterable(token_ids), dtype=np.int32, count=lengths.sum())
+    return padded, lengths
 
 
 def _first_invalid(texts: Sequence[object]) -> str:

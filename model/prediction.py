@@ -1,7 +1,7 @@
 """What a classifier says of one text."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,10 @@ class Prediction:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields that apply, ready for JSON."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: value for name in _FIELDS if (value := getattr(self, name)) is not None}
+
+
+_FIELDS = tuple(field.name for field in fields(Prediction))
 
 
 def predictions(
@@ -36,17 +39,15 @@ def predictions(
     """
     if problem_type == "regression":
         return [Prediction(value=value) for value in outputs[:, 0].tolist()]
-    order = np.argsort(-outputs, axis=1, kind="stable")[:, :top_k]  # (B, k)
-    probabilities = np.take_along_axis(outputs, order, axis=1).tolist()
-    multi_label = problem_type == "multi_label_classification"
-    return [
-        _prediction([labels[index] for index in indices], scores, multi_label)
-        for indices, scores in zip(order.tolist(), probabilities, strict=True)
-    ]
-
-
-def _prediction(ranked: list[str], scores: list[float], multi_label: bool) -> Prediction:
-    prediction = Prediction(ranked[0], scores[0], dict(zip(ranked, scores, strict=True)))
-    if multi_label:
-        prediction.labels = [label for label, score in prediction.scores.items() if score >= MULTI_LABEL_THRESHOLD]  # type: ignore[union-attr]
-    return prediction
+    order = np.argsort(-outputs, axis=1, kind="stable")  # (B, C)
+    probabilities = np.take_along_axis(outputs, order, axis=1)  # (B, C), descending
+    applying: list[int] | None = None
+    if problem_type == "multi_label_classification":
+        applying = (probabilities >= MULTI_LABEL_THRESHOLD).sum(axis=1).tolist()  # (B,)
+    found = []
+    for row, (indices, scores) in enumerate(zip(order.tolist(), probabilities.tolist(), strict=True)):
+        ranked = [labels[index] for index in indices]
+        applied = None if applying is None else ranked[: applying[row]]
+        by_label = dict(zip(ranked[:top_k], scores[:top_k], strict=True))
+        found.append(Prediction(ranked[0], scores[0], by_label, applied))
+    return found

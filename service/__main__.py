@@ -37,15 +37,23 @@ def serve(arguments: "ServiceArguments", limits: "Limits", announce: Callable[[s
     device = choose_device(arguments.device)
     listener = bind(arguments.host, arguments.port)
     host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
-    sentence = f"Serving {name} on http://{host}:{listener.getsockname()[1]} ({device})"
+    url = f"http://{host}:{listener.getsockname()[1]}"
+    greeting = f"Serving {name} on {url} ({device})\n{_invitation(url)}"
     server = Server(
-        arguments, limits, device, listener, lambda: announce(sentence), os.environ.get("LIT_SERVER_API_KEY")
+        arguments, limits, device, listener, lambda: announce(greeting), os.environ.get("LIT_SERVER_API_KEY")
     )
     try:
         return server.serve()
     except StartUpError as failure:
         print(f"error: {failure}", file=sys.stderr)
         return 1
+
+
+def _invitation(url: str) -> str:
+    """What to open and what to paste into a shell."""
+    body = """'{"inputs": ["where is my parcel?", "我要退款"], "top_k": 2}'"""
+    curl = f"curl -s {url}/predict -H 'Content-Type: application/json' -d {body}"
+    return f"page: {url}/docs\ntry:  {curl}"
 
 
 def _print_at_once(sentence: str) -> None:

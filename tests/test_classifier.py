@@ -103,6 +103,14 @@ def test_multi_label_names_the_labels_above_the_threshold(tmp_path: Path) -> Non
     assert len({len(prediction.labels or ()) for prediction in classifier(AWKWARD)}) > 1
 
 
+def test_top_k_never_cuts_the_labels_that_apply(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path, problem_type="multi_label_classification")
+    classifier = TextClassifier.from_pretrained(folder, device="cpu")
+    full, cut = classifier(AWKWARD), classifier(AWKWARD, top_k=1)
+    assert [prediction.labels for prediction in cut] == [prediction.labels for prediction in full]
+    assert all(len(prediction.scores or {}) == 1 for prediction in cut)
+
+
 def test_regression_gives_a_value_and_no_label(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path, problem_type="regression")
     prediction = TextClassifier.from_pretrained(folder, device="cpu")(TEXTS)[0]
@@ -136,6 +144,32 @@ def test_wrong_texts_are_named(classifier: TextClassifier, texts: list[str], sen
     with pytest.raises(InputError, match=sentence):
         classifier(texts)
     assert classifier(["still there"])[0].label in LABELS
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"padding": "same", "dilation": 2}, {"truncation_side": "left", "padding_side": "left"}]
+)
+def test_folded_and_dense_network_give_the_same_scores(tmp_path: Path, options: dict[str, object]) -> None:
+    folder = write_checkpoint(tmp_path, **options)
+    folded = TextClassifier.from_pretrained(folder, "cpu", folding="on")
+    dense = TextClassifier.from_pretrained(folder, "cpu", folding="off")
+    assert folded.folded_bytes > 0 == dense.folded_bytes
+    for text, ours, theirs in zip(AWKWARD, folded(AWKWARD), dense(AWKWARD), strict=True):
+        assert ours.scores == pytest.approx(theirs.scores, abs=1e-6), text
+
+
+def test_folding_is_automatic_on_the_cpu_within_its_budget(folder: Path, classifier: TextClassifier) -> None:
+    megabytes = classifier.folded_bytes / 1e6
+    assert megabytes > 0
+
+    def folded_bytes(folding: str, budget: float) -> int:
+        return TextClassifier.from_pretrained(folder, "cpu", folding=folding, folding_budget_mb=budget).folded_bytes
+
+    assert folded_bytes("auto", megabytes * 1.01) == classifier.folded_bytes
+    assert folded_bytes("auto", megabytes * 0.99) == 0
+    assert folded_bytes("on", 0) == classifier.folded_bytes
+    with pytest.raises(InputError, match="folding must be one of auto, on, off, got 'yes'"):
+        folded_bytes("yes", 1)
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:x", "cuda:", "cuda:99", "CPU", ""])

@@ -56,7 +56,10 @@ def test_a_reply_says_what_it_cost_and_who_answered() -> None:
 
 
 def test_the_parts_of_a_requests_time_never_exceed_its_total() -> None:
+    everyone_waits = threading.Event()
+
     def slow(texts: object) -> None:
+        everyone_waits.wait(10)
         time.sleep(0.02)
 
     class Timed(FakeClassifier):
@@ -67,7 +70,11 @@ def test_the_parts_of_a_requests_time_never_exceed_its_total() -> None:
 
     async def scenario() -> None:
         async with application(Timed(slow), LIMITS) as client:
-            replies = await asyncio.gather(*(ask(client, ["a"] * size) for size in (1, 1, 3, 20, 1)))
+            asked = asyncio.gather(*(ask(client, ["a"] * size) for size in (1, 1, 3, 20, 1)))
+            while client.gateway.batcher.in_flight < 26:
+                await asyncio.sleep(0)
+            everyone_waits.set()
+            replies = await asked
             for latency in (reply.latency for reply in replies):
                 assert latency.queue_ms + latency.tokenize_ms + latency.inference_ms <= latency.total_ms
                 assert latency.inference_ms == 18.0 * latency.passes

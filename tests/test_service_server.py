@@ -39,6 +39,7 @@ def make_texts(count: int) -> list[str]:
 def running(checkpoint: Path) -> Iterator[RunningServer]:
     with server(checkpoint, "--device", "cpu") as started:
         yield started
+        assert started.stop() == 0
 
 
 @pytest.fixture(scope="module")

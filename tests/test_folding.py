@@ -1,0 +1,94 @@
+"""`FoldedTextCnn`: the same logits as the network it was made from, whatever its shape and the texts."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from model import folding as folding_module
+from model.folding import FoldedTextCnn, folded_bytes
+from model.network_textcnn import TextCnn, TextCnnShape
+from tests.strategies import VOCABULARY, batches, build_network, pad, shapes
+
+TEXTS = [[1, 2, 3, 4, 5, 6, 7], [], [8], [9, 10, 11], [12, 13, 14, 15, 16, 17, 18, 19, 20]]
+
+
+def network_logits(network: TextCnn, texts: list[list[int]]) -> Tensor:
+    batch = pad(texts, [0] * len(texts), max(map(len, texts)))
+    logits: Tensor = network(batch.input_ids, batch.attention_mask)
+    return logits
+
+
+def folded_logits(folded: FoldedTextCnn, texts: list[list[int]], more: int = 0, filler: int = 0) -> Tensor:
+    """Logits of texts with `filler` after them and `more` columns than the longest needs."""
+    lengths = torch.tensor([len(tokens) for tokens in texts], dtype=torch.int32)
+    width = int(lengths.max()) + more
+    rows = [tokens + [filler] * (width - len(tokens)) for tokens in texts]
+    return folded(torch.tensor(rows, dtype=torch.int32).view(len(texts), width), lengths)
+
+
+@given(shapes(), batches(), st.integers(0, 3), st.integers(0, VOCABULARY - 1))
+@settings(max_examples=200, deadline=None)
+def test_logits_equal_the_networks(shape: TextCnnShape, texts: list[list[int]], more: int, filler: int) -> None:
+    network = build_network(shape)
+    found = folded_logits(FoldedTextCnn(network), texts, more, filler)
+    torch.testing.assert_close(found, network_logits(network, texts), rtol=1e-4, atol=1e-5)
+
+
+@given(shapes(), batches(), st.integers(1, 2000))
+@settings(max_examples=100, deadline=None)
+def test_a_pass_in_pieces_gives_the_same(shape: TextCnnShape, texts: list[list[int]], cached_bytes: int) -> None:
+    folded = FoldedTextCnn(build_network(shape))
+    whole = folded_logits(folded, texts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folding_module, "CACHED_BYTES", cached_bytes)
+        torch.testing.assert_close(folded_logits(folded, texts), whole)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_window_that_no_text_has_never_wins(bias: bool) -> None:
+    """Filters that fire on zeros and nothing else: windows of pure padding would decide the maximum."""
+    network = build_network(TextCnnShape(vocab_size=VOCABULARY, embedding_dim=4, kernel_sizes=[2], bias=bias))
+    network.embedding.weight.fill_(1)
+    conv = network.convs[0]
+    assert isinstance(conv.weight, Tensor)
+    conv.weight.fill_(-1)
+    if isinstance(conv.bias, Tensor):
+        conv.bias.fill_(5)
+    texts = [[1, 2, 3, 4, 5, 6], [1, 2]]
+    found = folded_logits(FoldedTextCnn(network), texts)
+    torch.testing.assert_close(found, network_logits(network, texts))
+    torch.testing.assert_close(found[0], found[1])
+
+
+@pytest.mark.parametrize(("dtype", "error"), [(torch.bfloat16, 3e-2), (torch.float16, 3e-3)])
+def test_half_a_table_is_off_by_its_rounding(dtype: torch.dtype, error: float) -> None:
+    network = build_network(TextCnnShape(vocab_size=VOCABULARY, embedding_dim=32, num_filters=16, max_length=40))
+    expected, exact, half = network_logits(network, TEXTS), FoldedTextCnn(network), FoldedTextCnn(network, dtype)
+    found = folded_logits(half, TEXTS)
+    assert half.table_bytes * 2 == exact.table_bytes
+    assert found.dtype == torch.float32
+    assert error / 300 < (found - expected).abs().max() / expected.abs().max() < error
+
+
+@given(shapes())
+@settings(max_examples=20, deadline=None)
+def test_the_size_of_the_table_is_known_before_it_is_built(shape: TextCnnShape) -> None:
+    assert folded_bytes(shape) == FoldedTextCnn(build_network(shape)).table_bytes
+
+
+def test_folding_leaves_the_network_as_it_was_and_asks_for_no_gradient() -> None:
+    network = build_network(TextCnnShape(vocab_size=VOCABULARY, embedding_dim=4)).requires_grad_(True)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    assert not folded_logits(FoldedTextCnn(network), TEXTS).requires_grad
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+
+
+@pytest.mark.gpu
+def test_logits_equal_the_networks_on_a_gpu() -> None:
+    network = build_network(TextCnnShape(vocab_size=VOCABULARY, embedding_dim=32, padding="same"))
+    expected = network_logits(network, TEXTS)
+    found = folded_logits(FoldedTextCnn(network.to("cuda")), TEXTS)
+    torch.testing.assert_close(found.cpu(), expected, rtol=1e-4, atol=1e-4)
