@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from .network_textcnn import TextCnn, TextCnnShape
 
-CACHED_BYTES = 1 << 20  # of window sums between addition and maximum; more leaves the second-level cache
+CACHED_BYTES = 1 << 21  # of window sums between addition and maximum; more would leave the cache
 
 # B texts, L tokens, V vocabulary, D channels, F filters, W windows, K kernel sizes, C classes,
 # S slots: the taps of all kernel sizes, one after the other.
@@ -56,18 +56,28 @@ class FoldedTextCnn:
 
     def __call__(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
         """Logits (B, C) of the first `lengths` (B,) ids of each row of `input_ids` (B, L), best given on the CPU."""
-        rows = self._rows(input_ids.cpu().numpy(), lengths.cpu().numpy())  # (B, W, S)
-        window_bytes = len(self._first_slots) * self._table.shape[1] * self._table.element_size()
-        texts = max(1, CACHED_BYTES // (rows.shape[1] * window_bytes))
-        starts = np.arange(0, rows[:texts].size, len(self._slots), dtype=np.int32)[:, None] + self._first_slots
-        bags = torch.from_numpy(starts.ravel()).to(self._table.device)  # (b*W*K,), where each sum begins
-        pooled = [self._max_over_time(rows[i : i + texts], bags) for i in range(0, len(rows), texts)]  # (b, K*F) each
+        ids, sizes = input_ids.cpu().numpy(), lengths.cpu().numpy()
+        text_bytes = self._windows(ids.shape[1]) * len(self._first_slots) * self._table[0].nbytes
+        texts = max(1, CACHED_BYTES // text_bytes)
+        pooled = [self._pool(ids[i : i + texts], sizes[i : i + texts]) for i in range(0, len(ids), texts)]
         return functional.linear(torch.cat(pooled), self._weight, self._bias)
+
+    def _pool(self, input_ids: NDArray[np.integer], lengths: NDArray[np.integer]) -> Tensor:
+        """Rectified maximum over time (B, K*F) of a few texts."""
+        rows = self._rows(input_ids[:, : lengths.max()], lengths)  # (B, W, S)
+        starts = np.arange(0, rows.size, len(self._slots), dtype=np.int32)[:, None] + self._first_slots  # (B*W, K)
+        chosen, bags = (torch.from_numpy(array.ravel()).to(self._table.device) for array in (rows, starts))
+        sums = torch.embedding_bag(self._table, chosen, bags)[0]  # (B*W*K, F)
+        return sums.view(*rows.shape[:2], -1).amax(dim=1).relu_().float()
+
+    def _windows(self, longest: int) -> int:
+        """Windows of the text with so many tokens, for the kernel size that has most."""
+        return max(longest - self._least_room, 0) // self._stride + 1
 
     def _rows(self, input_ids: NDArray[np.integer], lengths: NDArray[np.integer]) -> NDArray[np.int32]:
         """The rows of the table that each window adds up (B, W, S)."""
         slots, longest = len(self._slots), input_ids.shape[1]
-        windows = max(longest - self._least_room, 0) // self._stride + 1
+        windows = self._windows(longest)
         window = np.arange(0, windows * self._stride, self._stride)[:, None]  # (W, 1), where each begins
         position = window + self._offset  # (W, S)
         width = max((windows - 1) * self._stride + self._reach, self._before + longest)
@@ -80,13 +90,6 @@ class FoldedTextCnn:
         np.putmask(rows, window > last[:, None], (self._vocab_size + 1) * slots)  # VOID
         rows += self._slots
         return rows
-
-    def _max_over_time(self, rows: NDArray[np.int32], bags: Tensor) -> Tensor:
-        """Rectified maximum (b, K*F) over the windows of a few texts, given the rows (b, W, S) to add up."""
-        texts, windows, _ = rows.shape
-        chosen = torch.from_numpy(rows.ravel()).to(self._table.device)
-        sums = torch.embedding_bag(self._table, chosen, bags[: texts * windows * len(self._first_slots)])[0]
-        return sums.view(texts, windows, -1).amax(dim=1).relu_().float()  # (b*W*K, F) -> (b, K*F)
 
 
 def folded_bytes(shape: TextCnnShape) -> int:

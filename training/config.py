@@ -73,7 +73,7 @@ class ModelArguments:
         "or folder or hub name of a pretrained fast tokenizer.",
         "wordpiece",
     )
-    vocab_size: int = flag("Most tokens that a learnt tokenizer may have.", 8_000)
+    vocab_size: int = flag("Most tokens that a learnt tokenizer may have.", 16_000)
     min_frequency: int = flag("Occurrences that a token needs to enter the vocabulary.", 1)
     lowercase: bool = flag("Whether a learnt tokenizer ignores case.", True)
     add_special_tokens: bool = flag("Whether a pretrained tokenizer frames each text, as in [CLS] ... [SEP].", False)
@@ -122,7 +122,7 @@ class TextCnnTrainingArguments(TrainingArguments):
     per_device_train_batch_size: int = flag("Texts in a training step, per device.", 64)
     per_device_eval_batch_size: int = flag("Texts in an evaluation step, per device.", 256)
     label_smoothing_factor: float | None = flag(  # type: ignore[assignment]  # None until the data are read
-        "Share of a target's probability given to the other classes; 0.1 for one class a text, else 0."
+        "Share of a target's probability given to the other classes; 0.05 for one class a text, else 0."
     )
     learning_rate: float = flag("Step size of the optimizer at the start.", 2e-3)
     eval_strategy: IntervalStrategy | str = flag("When to evaluate: no, steps or epoch.", "epoch")

@@ -25,7 +25,7 @@ from training.progress import ProgressLines
 from training.summary import summarize
 from training.targets import REGRESSION, SINGLE
 
-LABEL_SMOOTHING = 0.1  # Szegedy et al. 2016, arXiv:1512.00567; its effect here: benchmarks/README.md
+LABEL_SMOOTHING = 0.05  # Szegedy et al. 2016, arXiv:1512.00567; its effect here: benchmarks/README.md
 
 
 class TextCnnTrainer(Trainer):
