@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import chain, cycle
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -105,14 +105,13 @@ def measure_texts(folder: Path, texts: list[str], seconds: float) -> dict[str, A
         "tokenizer": tokenize,
         "pipeline": partial(peer, batch_size=PIPELINE_BATCH),
     }
-    shuffled = random.Random(0).sample(texts, len(texts))
-    batches = cycle([shuffled[i : i + BATCH_TEXTS] for i in range(0, len(texts) - BATCH_TEXTS + 1, BATCH_TEXTS)])
+    draw = random.Random(0)
     found = {
         "data_set": folder.name,
         "folded_bytes": ours.folded_bytes,
         "exactness": compare_logits(folder, texts),
-        "one_text": alternate(single, cycle(shuffled).__next__, seconds),
-        "batch_256": alternate(batched, batches.__next__, seconds),
+        "one_text": alternate(single, lambda: draw.choice(texts), seconds),
+        "batch_256": alternate(batched, lambda: draw.sample(texts, BATCH_TEXTS), seconds),
     }
     print(found, file=sys.stderr)
     return found
