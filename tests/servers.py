@@ -175,7 +175,10 @@ def server(checkpoint: Path, *flags: str, **environment: str) -> Iterator[Runnin
     try:
         greeting = process.stdout.readline()
         assert greeting.startswith("Serving "), f"the server said {greeting!r} and ended with {process.wait(30)}"
-        yield RunningServer(process, greeting.split(" on ")[1].split(" ")[0], greeting)
+        url = greeting.split(" on ")[1].split(" ")[0]
+        assert process.stdout.readline() == f"page: {url}/docs\n"
+        assert process.stdout.readline().startswith(f"try:  curl -s {url}/predict ")
+        yield RunningServer(process, url, greeting)
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
