@@ -11,6 +11,15 @@ from tests.conftest import TINY, labelled_texts, train, write_json_lines
 from training.__main__ import main
 from training.trainer import TextCnnTrainer
 
+save_checkpoint = TextCnnTrainer._save_checkpoint
+
+
+def save_then_interrupt(trainer: TextCnnTrainer, model: torch.nn.Module, trial: Any) -> None:
+    """In the place of `_save_checkpoint`: Ctrl-C right after the third epoch's."""
+    save_checkpoint(trainer, model, trial)
+    if trainer.state.epoch == 3:
+        raise KeyboardInterrupt
+
 
 def report(checkpoint: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads((checkpoint / "metrics.json").read_text(encoding="utf-8"))
@@ -46,19 +55,12 @@ def test_resumed_training_equals_the_uninterrupted_one(
     for name in ("whole", "broken"):
         (tmp_path / name).mkdir()
     whole = train(tmp_path / "whole", labelled_texts(), "--optim", optimizer)
-    save = TextCnnTrainer._save_checkpoint
-
-    def interrupt(trainer: TextCnnTrainer, model: torch.nn.Module, trial: Any) -> None:
-        save(trainer, model, trial)
-        if trainer.state.epoch == 3:
-            raise KeyboardInterrupt
-
     file = write_json_lines(tmp_path / "texts.jsonl", labelled_texts())
     broken = tmp_path / "broken" / "checkpoint"
     files = ["--train_file", str(file), "--validation_file", str(file), "--test_file", str(file)]
     command = [*files, "--output_dir", str(broken), *TINY, "--optim", optimizer]
     with monkeypatch.context() as patch:
-        patch.setattr(TextCnnTrainer, "_save_checkpoint", interrupt)
+        patch.setattr(TextCnnTrainer, "_save_checkpoint", save_then_interrupt)
         assert main(command) == 130
     assert not (broken / "config.json").exists()
     assert main(command) == 2  # the folder is not empty
@@ -70,18 +72,11 @@ def test_resumed_training_equals_the_uninterrupted_one(
 def test_early_stopping_goes_on_counting_when_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     accuracies = iter([0.5, 0.9, 0.6, 0.7])
     monkeypatch.setattr("training.metrics._single", lambda *_: {"accuracy": next(accuracies, 0.0), "f1_macro": 0.0})
-    save = TextCnnTrainer._save_checkpoint
-
-    def interrupt(trainer: TextCnnTrainer, model: torch.nn.Module, trial: Any) -> None:
-        save(trainer, model, trial)
-        if trainer.state.epoch == 3:
-            raise KeyboardInterrupt
-
     file = write_json_lines(tmp_path / "texts.jsonl", labelled_texts())
     output = tmp_path / "output"
     command = ["--train_file", str(file), "--output_dir", str(output), *TINY, "--early_stopping_patience", "2"]
     with monkeypatch.context() as patch:
-        patch.setattr(TextCnnTrainer, "_save_checkpoint", interrupt)
+        patch.setattr(TextCnnTrainer, "_save_checkpoint", save_then_interrupt)
         assert main(command) == 130
     assert main([*command, "--resume_from_checkpoint", "true"]) == 0
     assert (report(output)["train"]["best_epoch"], report(output)["train"]["epochs"]) == (2, 4)
