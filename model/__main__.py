@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 from .classifier import TextClassifier
 from .cli import ArgumentParser, run
 from .errors import InputError
+from .fasttext import fasttext_line
 
 BATCH_TEXTS = 1024  # read, scored and written together
 
@@ -26,6 +27,9 @@ class ClassifyArguments:
     )
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or cuda:N."})
     top_k: int | None = field(default=None, metadata={"help": "Number of labels in scores; all if not given."})
+    format: Literal["jsonl", "fasttext"] = field(
+        default="jsonl", metadata={"help": "jsonl, or fasttext: __label__x 0.97, as its predict-prob prints."}
+    )
 
     def __post_init__(self) -> None:
         if self.top_k is not None and self.top_k < 1:
@@ -53,7 +57,11 @@ def _classify(argv: list[str]) -> None:
     texts = iter(positional.texts) if positional.texts else _read_lines(arguments.input or "-")
     while batch := list(islice(texts, BATCH_TEXTS)):
         for text, prediction in zip(batch, classifier(batch, top_k=arguments.top_k), strict=True):
-            print(json.dumps({"text": text, **prediction.to_dict()}, ensure_ascii=False))
+            print(
+                fasttext_line(prediction, arguments.top_k)
+                if arguments.format == "fasttext"
+                else json.dumps({"text": text, **prediction.to_dict()}, ensure_ascii=False)
+            )
 
 
 def _read_lines(name: str) -> Iterator[str]:

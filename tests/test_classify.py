@@ -9,6 +9,8 @@ import pytest
 
 from model.__main__ import main
 from model.classifier import TextClassifier
+from model.fasttext import fasttext_line
+from model.prediction import Prediction
 from tests.checkpoints import TEXTS, write_checkpoint
 
 
@@ -47,6 +49,29 @@ def test_reads_standard_input(folder: str, monkeypatch: pytest.MonkeyPatch, caps
     assert [line["text"] for line in printed(capsys)] == ["one", "two"]
 
 
+def test_prints_what_fasttext_prints(folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    predictions = TextClassifier.from_pretrained(folder, device="cpu")(TEXTS)
+    assert main(["--checkpoint", folder, "--format", "fasttext", "--top_k", "2", *TEXTS]) == 0
+    for line, prediction in zip(capsys.readouterr().out.splitlines(), predictions, strict=True):
+        first, second = list((prediction.scores or {}).items())[:2]
+        name, probability, *rest = line.split(" ")
+        assert [name, rest[0]] == [f"__label__{first[0]}", f"__label__{second[0]}"]
+        assert [float(probability), float(rest[1])] == pytest.approx([first[1], second[1]], abs=1e-5)
+    assert main(["--checkpoint", folder, "--format", "fasttext", TEXTS[0]]) == 0
+    assert capsys.readouterr().out.split(" ")[:-1] == [f"__label__{predictions[0].label}"]
+    number = str(write_checkpoint(tmp_path, problem_type="regression"))
+    assert main(["--checkpoint", number, "--format", "fasttext", "x"]) == 2
+    assert capsys.readouterr().err == "error: format fasttext is for labels, this checkpoint predicts a number\n"
+
+
+def test_fasttext_lines_of_several_labels_hold_those_that_apply() -> None:
+    scores = {"order status": 0.9, "refund": 0.6123456, "other": 1e-7}
+    prediction = Prediction("order status", 0.9, scores, labels=["order status", "refund"])
+    assert fasttext_line(prediction, None) == "__label__order_status 0.9 __label__refund 0.612346"
+    assert fasttext_line(prediction, 3).endswith(" __label__other 1e-07")
+    assert fasttext_line(Prediction("other", 0.1, {"other": 0.1}, labels=[]), None) == ""
+
+
 @pytest.mark.parametrize(
     ("argv", "sentence"),
     [
@@ -58,6 +83,7 @@ def test_reads_standard_input(folder: str, monkeypatch: pytest.MonkeyPatch, caps
         (["--checkpoint", "{}", "--top_k", "x", "x"], "invalid int value: 'x'"),
         (["--checkpoint", "{}", "--input", "missing.txt"], "input 'missing.txt' cannot be read (No such file"),
         (["--checkpoint", "{}", "--input", "a.txt", "x"], "texts and --input exclude each other"),
+        (["--checkpoint", "{}", "--format", "csv", "x"], "invalid choice: 'csv' (choose from 'jsonl', 'fasttext')"),
         (["--check", "{}", "x"], "the following arguments are required: --checkpoint"),
     ],
 )

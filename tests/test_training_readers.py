@@ -54,6 +54,32 @@ def test_parquet_round_trip(tmp_path: Path, rows: list[tuple[str, str]]) -> None
     assert columns_of(path) == [texts, labels]
 
 
+words = st.text("abc退款_:,.", min_size=1, max_size=4)
+
+
+@in_one_folder
+@given(lines=st.lists(st.tuples(st.lists(words, max_size=3), st.lists(words, min_size=1, max_size=4)), min_size=1))
+def test_fasttext_round_trip(tmp_path: Path, lines: list[tuple[list[str], list[str]]]) -> None:
+    lines = [(["first"], ["text"]), *lines]
+    path = tmp_path / "cooking.train"  # no ending tells the format, the first word does
+    written = [" ".join([*(f"__label__{name}" for name in labels), *text]) for labels, text in lines]
+    path.write_text("\n".join(written), encoding="utf-8")
+    table = read_table(path)
+    assert table.columns["text"] == [" ".join(text) for _, text in lines]
+    assert table.columns["labels"] == [labels for labels, _ in lines]
+    assert ("label" in table.columns) == all(len(labels) < 2 for labels, _ in lines)
+
+
+def test_fasttext_labels_stand_anywhere_and_are_whole_words(tmp_path: Path) -> None:
+    path = tmp_path / "train.ft.txt.gz"
+    path.write_bytes(
+        gzip.compress("\ufeff__label__a\tone two\r\n\nno__label__ three\u2003__label__x __label__b four".encode())
+    )
+    table = read_table(path)
+    assert columns_of(path) == [["one two", "no__label__ three\u2003__label__x four"], ["a", "b"]]
+    assert [table.place(index) for index in range(2)] == [f"{path}, line 1", f"{path}, line 3"]
+
+
 def test_tsv_with_quotes_as_spreadsheets_write_them(tmp_path: Path) -> None:
     path = tmp_path / "data.tsv"
     path.write_bytes(b'text\tlabel\n"he said ""no""\nand left"\ta\nplain\tb\n')
@@ -103,7 +129,9 @@ def test_field_longer_than_the_csv_module_allows(tmp_path: Path) -> None:
         ("data.csv.gz", b"text,label\na,b\n", "data.csv.gz: broken or cut off gzip"),
         ("data.csv.gz", gzip.compress(b"text,label\na,b\n")[:-9], "data.csv.gz: broken or cut off gzip"),
         ("data.xlsx", b"PK", "data.xlsx: unknown kind of file; must end in .csv, .tsv, .jsonl, .parquet"),
-        ("data.gz", b"", "data.gz: unknown kind of file"),
+        ("data.gz", gzip.compress(b"plain words"), "data.gz: unknown kind of file"),
+        ("data.txt", b"words without __label__a", "data.txt: unknown kind of file; must end in .csv"),
+        ("data.txt", b"__label__a\xff", "data.txt: not UTF-8: byte 0xff at offset 10, line 1"),
     ],
 )
 def test_defects_are_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:

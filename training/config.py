@@ -35,7 +35,7 @@ class DataArguments:
 
     _argument_group_name: ClassVar[str] = "data"
 
-    train_file: str | None = flag("File of training texts: .csv, .tsv, .jsonl or .parquet, plain or .gz.")
+    train_file: str | None = flag("File of training texts: .csv, .tsv, .jsonl, .parquet or fastText's, plain or .gz.")
     validation_file: str | None = flag(
         "File that decides which epoch is best; without it a share of the training file."
     )

@@ -1,9 +1,11 @@
-"""Data files to columns: CSV, TSV, JSON lines and Parquet, plain or gzipped, with the place of every mistake."""
+"""Data files to columns: CSV, TSV, JSON lines, Parquet and fastText's, plain or gzipped, with every mistake's place."""
 
+import codecs
 import csv
 import gzip
 import io
 import json
+import re
 import sys
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import InputError
+from model.fasttext import PREFIX
 
 
 @dataclass(frozen=True)
@@ -40,17 +43,22 @@ class Table:
 
 
 def read_table(path: Path) -> Table:
-    """All rows of a file, its format told by its name.
+    """All rows of a file, its format told by its name, or for fastText's by its beginning.
 
     Raises `InputError` for a file that is missing, of an unknown format, not UTF-8, broken or without rows.
     """
     suffixes = [suffix.lower() for suffix in path.suffixes]
     compressed = suffixes[-1:] == [".gz"]
+    content = _read_bytes(path, compressed)
     parse = _PARSERS.get("".join(suffixes[:-1][-1:] if compressed else suffixes[-1:]))
+    if parse is None and content.removeprefix(codecs.BOM_UTF8).startswith(PREFIX.encode()):
+        parse = _parse_fasttext  # its files have all sorts of endings: .txt, .train, .valid
     if parse is None:
         known = ", ".join(_PARSERS)
-        raise InputError(f"{path}: unknown kind of file; must end in {known}, or one of them and .gz")
-    table = parse(str(path), _read_bytes(path, compressed))
+        raise InputError(
+            f"{path}: unknown kind of file; must end in {known}, or one of them and .gz, or begin with {PREFIX}"
+        )
+    table = parse(str(path), content)
     if not len(table):
         raise InputError(f"{path}: no rows")
     return table
@@ -144,6 +152,23 @@ def _parse_parquet(source: str, content: bytes) -> Table:
         raise InputError(f"{source}: broken Parquet ({str(error).splitlines()[0]})") from error
     columns = {name: table[name].to_pylist() for name in table.column_names}
     return Table(source, columns, range(1, table.num_rows + 1))
+
+
+_FASTTEXT_LABEL = re.compile(rf"(?<![^ \t\v\f\r\0]){PREFIX}([^ \t\v\f\r\0]*)[ \t\v\f\r\0]*")  # its own white space
+
+
+def _parse_fasttext(source: str, content: bytes) -> Table:
+    """A text a line, and its labels anywhere in it: lists of `labels`, or one `label` each if no line has several."""
+    numbers, texts, labels = [], [], []
+    for number, line in enumerate(_decode(source, content).split("\n"), 1):
+        if line and not line.isspace():
+            numbers.append(number)
+            texts.append(_FASTTEXT_LABEL.sub("", line).strip())
+            labels.append(_FASTTEXT_LABEL.findall(line))
+    columns: dict[str, Sequence[Any]] = {"text": texts, "labels": labels}
+    if all(len(names) <= 1 for names in labels):
+        columns["label"] = [names[0] if names else None for names in labels]
+    return Table(source, columns, numbers, unit="line")
 
 
 _PARSERS: dict[str, Callable[[str, bytes], Table]] = {
