@@ -47,7 +47,8 @@ class FoldedTextCnn:
         self._slots = np.arange(len(sizes), dtype=np.int32)  # (S,)
         self._first_slots = self._slots[taps == 0]  # (K,)
         self._table = _fold(network).to(dtype)  # ((V + 2) * S, F)
-        self._weight, self._bias = network.classifier.weight.detach(), network.classifier.bias.detach()
+        linear, temperature = network.classifier, shape.calibration_temperature
+        self._weight, self._bias = linear.weight.detach() / temperature, linear.bias.detach() / temperature
 
     @property
     def table_bytes(self) -> int:

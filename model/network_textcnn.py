@@ -1,5 +1,6 @@
 """The network itself, in torch alone: `TextCnnShape` and `TextCnn`, which is blind to padding."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -30,6 +31,7 @@ class TextCnnShape:
     pad_token_id: int = 0
     special_tokens_before: int = 0  # that the tokenizer puts before each text, kept by a cut from the left
     special_tokens_after: int = 0  # that the tokenizer puts after each text, kept by a cut from the right
+    calibration_temperature: float = 1.0  # divides the logits in evaluation mode (Guo et al. 2017, arXiv:1706.04599)
 
     def window(self, kernel_size: int) -> int:
         """Tokens that a window spans from its first tap to its last."""
@@ -55,6 +57,9 @@ class TextCnnShape:
             self._require(getattr(self, name) % self.groups == 0, name, f"must be divisible by groups = {self.groups}")
         for name in ("padding_side", "truncation_side"):
             self._require(getattr(self, name) in ("left", "right"), name, "must be left or right")
+        temperature = self.calibration_temperature
+        is_temperature = isinstance(temperature, int | float) and 0 < temperature < math.inf
+        self._require(is_temperature, "calibration_temperature", "must be a finite number above 0")
         self._check_padding()
         specials = self.special_tokens_before + self.special_tokens_after
         self._require(self.max_length >= specials, "max_length", f"must hold the {specials} special tokens")
@@ -105,14 +110,17 @@ class TextCnn(nn.Module):
         self.classifier = nn.Linear(len(config.kernel_sizes) * config.num_filters, num_labels)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Logits (B, C) of token ids (B, T), where `attention_mask` (B, T) is 1 for tokens and 0 for padding."""
+        """Logits (B, C) of token ids (B, T), where `attention_mask` (B, T) is 1 for tokens and 0 for padding.
+
+        In evaluation mode they are calibrated.
+        """
         input_ids, lengths = self.compact(input_ids, attention_mask)  # (B, L), (B,)
         is_token = torch.arange(input_ids.shape[1], device=lengths.device) < lengths[:, None]  # (B, L)
         embedded = self.embedding_dropout(self.embedding(input_ids))  # (B, L, D)
         signal = (embedded * is_token[..., None]).transpose(1, 2)  # (B, D, L), padding is exactly 0
         pooled = [self._max_over_time(conv, signal, lengths) for conv in self.convs]  # K x (B, F)
         logits: Tensor = self.classifier(self.dropout(torch.cat(pooled, dim=1)))  # (B, K*F) -> (B, C)
-        return logits
+        return logits if self.training else logits / self.config.calibration_temperature
 
     def compact(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Move the tokens of each text to its front and cut them to `max_length`: ids (B, L), lengths (B,).

@@ -37,6 +37,7 @@ def shapes(draw: st.DrawFn) -> TextCnnShape:
         groups=draw(st.sampled_from([1, 2])),
         bias=draw(st.booleans()),
         max_length=40,
+        calibration_temperature=draw(st.sampled_from([1.0, 0.5, 3.0])),
     )
     shape.check()
     return shape

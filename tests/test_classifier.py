@@ -43,7 +43,7 @@ def classifier(folder: Path) -> TextClassifier:
         ({}, "softmax"),
         ({"problem_type": "multi_label_classification"}, "sigmoid"),
         ({"truncation_side": "left", "padding_side": "left"}, "softmax"),
-        ({"padding": "same", "dilation": 2}, "softmax"),
+        ({"padding": "same", "dilation": 2, "calibration_temperature": 0.5}, "softmax"),
     ],
 )
 def test_pipeline_gives_our_scores_where_our_package_is_unknown(

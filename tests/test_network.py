@@ -32,7 +32,7 @@ def naive_logits(network: TextCnn, tokens: list[int]) -> Tensor:
             taps = [signal[start + tap * shape.dilation] for tap in range(size)]  # size x (D,)
             windows.append(_convolve(conv, torch.stack(taps, dim=1)))
         pooled.append(torch.stack(windows).amax(dim=0).relu())
-    return network.classifier(torch.cat(pooled))  # type: ignore[no-any-return]
+    return network.classifier(torch.cat(pooled)) / shape.calibration_temperature  # type: ignore[no-any-return]
 
 
 def _convolve(conv: nn.Conv1d, window: Tensor) -> Tensor:

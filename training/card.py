@@ -12,6 +12,7 @@ _TASKS = {
     MULTI: "any number of classes for each text",
     REGRESSION: "a number for each text",
 }
+_CALIBRATION = {"nll": "NLL", "brier": "Brier", "ece": "ECE"}
 _LISTED_LABELS = 50  # rows of the table of labels
 
 _TEMPLATE = """\
@@ -33,6 +34,7 @@ A text CNN (Kim 2014, [arXiv:1408.5882](https://arxiv.org/abs/1408.5882)) that g
 {results}
 
 The validation texts decided which epoch was kept, so they flatter; the test texts, where there are any, had no say.
+{calibration}
 
 ## Data
 
@@ -99,6 +101,7 @@ def model_card(folder: Path, summary: Mapping[str, Any]) -> str:
         folder=folder,
         task=_TASKS[problem_type],
         results=_results(summary, problem_type),
+        calibration=_calibration(summary.get("calibration")),
         splits=_table(
             ["split", "texts", "source"],
             [(name, split["texts"], split["source"]) for name, split in data["splits"].items()],
@@ -122,6 +125,21 @@ def _results(summary: Mapping[str, Any], problem_type: str) -> str:
         if split in summary
     ]
     return _table(["split", *names], rows)
+
+
+def _calibration(calibration: Mapping[str, Any] | None) -> str:
+    if calibration is None:
+        return ""
+    rows = [
+        (split, *(f"{calibration[split][moment][name]:.4f}" for name in _CALIBRATION for moment in ("before", "after")))
+        for split in ("validation", "test")
+        if split in calibration
+    ]
+    head = [f"{name} {moment}" for name in _CALIBRATION.values() for moment in ("before", "after")]
+    return (
+        f"\nScores are calibrated: logits are divided by {calibration['temperature']:.3f}, fitted on the validation "
+        f"texts (Guo et al. 2017, arXiv:1706.04599).\n\n{_table(['split', *head], rows)}\n"
+    )
 
 
 def _labels(counts: Mapping[str, int], problem_type: str) -> str:

@@ -21,6 +21,7 @@ def summarize(
     data: TextData,
     prepared: Prepared,
     measured: Mapping[str, Mapping[str, float]],
+    calibration: Mapping[str, Any] | None,
     state: TrainerState,
     outcome: Mapping[str, float],
     arguments: tuple[DataArguments, ModelArguments, TextCnnTrainingArguments],
@@ -29,6 +30,7 @@ def summarize(
     data_arguments, model_arguments, training_arguments = arguments
     return {
         **{split: dict(metrics) for split, metrics in measured.items()},
+        **({} if calibration is None else {"calibration": dict(calibration)}),
         "train": _speed(state, outcome, training_arguments),
         "data": _data(data, prepared),
         "arguments": {

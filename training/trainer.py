@@ -8,16 +8,16 @@ from typing import Any
 
 from torch import nn
 from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, Trainer, set_seed
-from transformers.trainer_utils import IntervalStrategy, rotate_checkpoints
+from transformers.trainer_utils import IntervalStrategy, PredictionOutput, rotate_checkpoints
 from transformers.utils import logging
 
 from model.checkpoint import CONFIG
 from model.errors import InputError
 from model.saving import save_checkpoint
+from training.calibration import calibrate
 from training.card import model_card
 from training.config import DataArguments, ModelArguments, TextCnnTrainingArguments
 from training.data import TextData
-from training.features import TokenTensors
 from training.metrics import METRICS, best_metric, metrics_for
 from training.output import CARD, REPORT, STAGING, STATE, OutputFolder
 from training.preparation import Prepared, prepare
@@ -103,11 +103,21 @@ def train(
     folder.begin()
     outcome = trainer.train(resume_from_checkpoint=None if folder.resume_from is None else str(folder.resume_from))
     splits = {"validation": prepared.validation, "test": prepared.test}
-    measured = {name: measure(trainer, split, data.problem_type) for name, split in splits.items() if split is not None}
+    answers = {name: trainer.predict(split) for name, split in splits.items() if split is not None}
+    measured = {name: _measured(answer, data.problem_type) for name, answer in answers.items()}
+    calibration = None
     if data.problem_type == REGRESSION:
         prepared.scale.fold_into(prepared.network.network.classifier)
+    else:
+        calibration = calibrate(prepared.network.network.config, answers, data.problem_type)
     summary = summarize(
-        data, prepared, measured, trainer.state, outcome.metrics, (data_arguments, model_arguments, arguments)
+        data,
+        prepared,
+        measured,
+        calibration,
+        trainer.state,
+        outcome.metrics,
+        (data_arguments, model_arguments, arguments),
     )
     report = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
     extra_files = {CARD: model_card(folder.path, summary), REPORT: report}
@@ -116,10 +126,9 @@ def train(
     return summary
 
 
-def measure(trainer: Trainer, split: TokenTensors, problem_type: str) -> dict[str, float]:
+def _measured(answer: PredictionOutput, problem_type: str) -> dict[str, float]:
     """The metrics of a split, its loss last."""
-    metrics = trainer.predict(split, metric_key_prefix="split").metrics or {}
-    return {name: metrics[f"split_{name}"] for name in (*METRICS[problem_type], "loss")}
+    return {name: (answer.metrics or {})[f"test_{name}"] for name in (*METRICS[problem_type], "loss")}
 
 
 def _require_same_network(checkpoint: Path, prepared: Prepared) -> None:
