@@ -30,11 +30,12 @@ def drawn(seed: int, problem_type: str, texts: int = 4000) -> tuple[np.ndarray, 
 @settings(max_examples=30, deadline=None)
 def test_finds_the_temperature_that_the_logits_were_multiplied_by(temperature: float, kind: str, seed: int) -> None:
     logits, targets = drawn(seed, kind)
-    found = fit_temperature(logits * temperature, targets, kind)
+    sharpened = logits * temperature
+    found = fit_temperature(sharpened, targets, kind)
     assert found == pytest.approx(temperature, rel=0.1)
-    before, after = (calibration_metrics(values, targets, kind) for values in (logits * temperature, logits))
-    assert after["nll"] <= before["nll"] + 1e-9
-    assert after["ece"] < 0.03
+    before, after = (calibration_metrics(values, targets, kind) for values in (sharpened, sharpened / found))
+    assert after["nll"] <= before["nll"] + 1e-4  # what the smoothing of the targets may cost
+    assert after["ece"] < 0.04
 
 
 @pytest.mark.parametrize("kind", [SINGLE, MULTI])
