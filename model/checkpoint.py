@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 
 from .errors import InputError
 from .network_textcnn import TextCnn, TextCnnShape
+from .prediction import check_thresholds
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 MODEL_TYPE = "textcnn"
@@ -26,6 +27,7 @@ class CheckpointConfig(TextCnnShape):
 
     labels: list[str]
     problem_type: str
+    thresholds: list[float] | None = None  # multi-label: the probability from which on each label applies
 
 
 def read_config(folder: Path) -> CheckpointConfig:
@@ -40,13 +42,14 @@ def read_config(folder: Path) -> CheckpointConfig:
     version = raw.get("format_version")
     if not isinstance(version, int) or not 1 <= version <= FORMAT_VERSION:
         raise InputError(f"{folder / CONFIG}: format_version must be at most {FORMAT_VERSION}, got {version!r}")
-    known = {field.name for field in fields(TextCnnShape)}
+    known = {field.name for field in fields(CheckpointConfig)} - {"labels", "problem_type"}
     try:
         labels = [raw["id2label"][str(index)] for index in range(len(raw["id2label"]))]
         config = CheckpointConfig(
             labels=labels, problem_type=raw["problem_type"], **{key: raw[key] for key in known & raw.keys()}
         )
         config.check()
+        check_thresholds(config.thresholds, len(labels))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder / CONFIG}: {_reason(error)}") from error
     if config.problem_type not in PROBLEM_TYPES:

@@ -61,6 +61,7 @@ class TextClassifier:
     ) -> None:
         self.labels = config.labels
         self.problem_type = config.problem_type
+        self.thresholds = config.thresholds  # (C,) probabilities, of several labels
         self.max_length = config.max_length  # tokens
         self.name = name
         self.revision = revision
@@ -108,7 +109,7 @@ class TextClassifier:
 
     def predictions(self, outputs: NDArray[np.float32], top_k: int | None = None) -> list[Prediction]:
         """Predictions for rows of `score`'s outputs (B, C)."""
-        return predictions(outputs, self.labels, self.problem_type, top_k)
+        return predictions(outputs, self.labels, self.problem_type, top_k, self.thresholds)
 
     def score(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], Timing]:
         """Probabilities (B, C) of the texts, or values (B, 1) for regression, and what they cost."""

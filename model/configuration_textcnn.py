@@ -21,6 +21,7 @@ class TextCnnConfig(TextCnnShape, PreTrainedConfig):
     model_type: ClassVar[str] = "textcnn"
 
     initial_embedding_std: float = 0.1  # of the normal distribution that random embeddings are drawn from
+    thresholds: list[float] | None = None  # several labels: the probability from which on each applies, (C,)
     format_version: int = 1  # of the checkpoint folder
 
     def __post_init__(self, **kwargs: Any) -> None:

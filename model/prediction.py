@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from itertools import compress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-MULTI_LABEL_THRESHOLD = 0.5  # a label with at least this probability is among `labels`
+MULTI_LABEL_THRESHOLD = 0.5  # a label with at least this probability applies, if the checkpoint says nothing else
 
 # B texts, C classes.
 
@@ -30,24 +31,39 @@ class Prediction:
 _FIELDS = tuple(field.name for field in fields(Prediction))
 
 
+def check_thresholds(thresholds: object, labels: int) -> None:
+    """Raise `ValueError` unless there are none, or a probability for each of so many labels."""
+    if thresholds is None:
+        return
+    is_list = isinstance(thresholds, list) and len(thresholds) == labels
+    if not is_list or not all(isinstance(value, int | float) and 0 <= value <= 1 for value in thresholds):  # type: ignore[attr-defined]
+        raise ValueError(f"thresholds must be {labels} probabilities between 0 and 1, got {thresholds!r}")
+
+
 def predictions(
-    outputs: NDArray[np.float32], labels: Sequence[str], problem_type: str, top_k: int | None = None
+    outputs: NDArray[np.float32],
+    labels: Sequence[str],
+    problem_type: str,
+    top_k: int | None = None,
+    thresholds: Sequence[float] | None = None,
 ) -> list[Prediction]:
     """One prediction for each row of `outputs` (B, C): probabilities, or values for regression.
 
-    `top_k` keeps the k most probable labels in `scores`; ties keep the order of `labels`.
+    `top_k` keeps the k most probable labels in `scores`; ties keep the order of `labels`. `thresholds` (C,) are the
+    probabilities from which on each of several labels applies, `MULTI_LABEL_THRESHOLD` when absent.
     """
     if problem_type == "regression":
         return [Prediction(value=value) for value in outputs[:, 0].tolist()]
     order = np.argsort(-outputs, axis=1, kind="stable")  # (B, C)
     probabilities = np.take_along_axis(outputs, order, axis=1)  # (B, C), descending
-    applying: list[int] | None = None
+    applying: list[list[bool]] | None = None
     if problem_type == "multi_label_classification":
-        applying = (probabilities >= MULTI_LABEL_THRESHOLD).sum(axis=1).tolist()  # (B,)
+        threshold = np.full(len(labels), MULTI_LABEL_THRESHOLD) if thresholds is None else np.array(thresholds)
+        applying = (probabilities >= threshold[order]).tolist()  # (B, C)
     found = []
     for row, (indices, scores) in enumerate(zip(order.tolist(), probabilities.tolist(), strict=True)):
         ranked = [labels[index] for index in indices]
-        applied = None if applying is None else ranked[: applying[row]]
+        applied = None if applying is None else list(compress(ranked, applying[row]))
         by_label = dict(zip(ranked[:top_k], scores[:top_k], strict=True))
         found.append(Prediction(ranked[0], scores[0], by_label, applied))
     return found

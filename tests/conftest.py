@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ import pytest
 
 # Tiny networks: more threads only wait for each other. Read when torch is first imported, in servers under test too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Token ids and datasets are cached for this session only; in servers and trainings under test too.
+_CACHE = tempfile.TemporaryDirectory(prefix="textcnn-cache-")
+os.environ["HF_DATASETS_CACHE"] = _CACHE.name
 
 WORDS = {
     "refund": ["money back", "refund please", "return it", "退款", "wrong charge", "cancel the order"],

@@ -171,3 +171,12 @@ def test_configuration_is_strict(field: str, value: Any, sentence: str) -> None:
 def test_same_padding_needs_stride_1() -> None:
     with pytest.raises(ValueError, match=r"stride must be 1 with padding = same, got 2"):
         TextCnnConfig(padding="same", stride=2)
+
+
+@pytest.mark.parametrize("thresholds", [[0.5], [0.5, 2, 0.1], "high", [0.5, None, 0.5]])
+def test_thresholds_must_be_probabilities_of_the_labels(tmp_path: Path, thresholds: object) -> None:
+    folder = write_checkpoint(tmp_path, problem_type="multi_label_classification")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"thresholds": thresholds}))
+    with pytest.raises(InputError, match=r"config\.json: thresholds must be 3 probabilities between 0 and 1"):
+        read_config(folder)

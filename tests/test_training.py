@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from sklearn.metrics import f1_score
 
 from model.classifier import TextClassifier
-from tests.conftest import TINY, labelled_texts, train, write_json_lines
+from tests.conftest import TINY, labelled_texts, multi_labelled_texts, train, write_json_lines
 from training.config import parse
 from training.data import load_data
 from training.output import OutputFolder
+from training.run import train as train_in_process
 from training.trainer import TextCnnTrainer
-from training.trainer import train as train_in_process
 
 
 def report(checkpoint: Path) -> dict[str, Any]:
@@ -90,6 +91,25 @@ def test_several_labels(multi_label_checkpoint: Path) -> None:
     classifier = TextClassifier.from_pretrained(multi_label_checkpoint, device="cpu")
     both, one, none = classifier(["refund please and late courier", "thank you", "lorem ipsum"])
     assert (set(both.labels or []), one.labels, none.labels) == ({"refund", "delivery"}, ["praise"], [])
+
+
+def test_thresholds_are_chosen_measured_and_kept(tmp_path: Path) -> None:
+    """Labels too few epochs old for probabilities of 0.5: with thresholds of their own they are found all the same."""
+    flags = ["--num_train_epochs", "2", "--learning_rate", "0.003"]
+    measured = {}
+    for tuned in ("true", "false"):
+        (tmp_path / tuned).mkdir()
+        checkpoint = train(tmp_path / tuned, multi_labelled_texts(), *flags, "--tune_thresholds", tuned)
+        measured[tuned] = report(checkpoint)["test"]["f1_macro"]
+        classifier = TextClassifier.from_pretrained(checkpoint, device="cpu")
+        rows = multi_labelled_texts()
+        found = [set(prediction.labels or []) for prediction in classifier([row["text"] for row in rows])]
+        scores = [
+            f1_score([label in row["labels"] for row in rows], [label in labels for labels in found])
+            for label in classifier.labels
+        ]
+        assert np.mean(scores) == pytest.approx(measured[tuned])  # the classifier decides as was measured
+    assert measured["true"] > measured["false"] + 0.05
 
 
 def test_regression_in_the_targets_unit(tmp_path: Path) -> None:

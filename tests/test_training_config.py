@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.errors import InputError
-from training.config import DataArguments, ModelArguments, TextCnnTrainingArguments, parse
+from training.config import DataArguments, ModelArguments, parse
+from training.config_training import TextCnnTrainingArguments
 
 REQUIRED = ["--train_file", "train.csv", "--output_dir", "out", "--device", "cpu"]
 

@@ -1,6 +1,7 @@
-"""Texts to tensors: cut like the tokenizer cuts, padded like Keras pads, batched by one index-select."""
+"""Batches of token ids: the same as padding and cutting every text on its own."""
 
 import math
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -11,46 +12,66 @@ from tokenizers import processors
 from torch.utils.data import DataLoader
 
 from model.tokenizer import encode_batch, train_tokenizer
-from training.features import LONGEST_PICKED, Cut, pack, pick_max_length, tokenize
-
-token_ids = st.lists(st.lists(st.integers(2, 99), max_size=9), min_size=1, max_size=9)
-sides = st.sampled_from(["left", "right"])
+from training.features import LONGEST_PICKED, Layout, TokenTensors, pick_max_length
+from training.tokens import Tokens
 
 
-@given(token_ids=token_ids, max_length=st.integers(1, 6), padding_side=sides, truncation_side=sides, data=st.data())
+def tensors_of(rows: list[list[int]], layout: Layout) -> TokenTensors:
+    """Texts given as lists of ids, each with its number as its label."""
+    lengths = np.array([len(row) for row in rows], dtype=np.int64)
+    return TokenTensors(Tokens(np.array(list(chain(*rows)), dtype=np.int32), lengths), np.arange(len(rows)), layout)
+
+
+@given(
+    token_ids=st.lists(st.lists(st.integers(1, 99), max_size=12), min_size=1, max_size=6),
+    max_length=st.integers(1, 10),
+    padding_side=st.sampled_from(["left", "right"]),
+    truncation_side=st.sampled_from(["left", "right"]),
+    trim=st.booleans(),
+    data=st.data(),
+)
 def test_a_batch_is_the_rows_asked_for(
-    token_ids: list[list[int]], max_length: int, padding_side: str, truncation_side: str, data: st.DataObject
+    token_ids: list[list[int]],
+    max_length: int,
+    padding_side: str,
+    truncation_side: str,
+    trim: bool,
+    data: st.DataObject,
 ) -> None:
-    tensors = pack(token_ids, np.arange(len(token_ids)), Cut(max_length, truncation_side), 0, padding_side)
+    layout = Layout(max_length, 7, padding_side, truncation_side, trim=trim)
+    tensors = tensors_of(token_ids, layout)
     indices = data.draw(st.lists(st.integers(0, len(token_ids) - 1), min_size=1, max_size=5))
     batch = tensors.__getitems__(indices)
-    assert batch["input_ids"].shape == batch["attention_mask"].shape == (len(indices), max_length)
+    texts = [token_ids[index] for index in indices]
+    expected = [ids[-max_length:] if truncation_side == "left" else ids[:max_length] for ids in texts]
+    width = max(map(len, expected)) if trim else max_length
+    assert batch["input_ids"].shape == batch["attention_mask"].shape == (len(indices), width)
     assert batch["labels"].tolist() == indices
-    for row, index in enumerate(indices):
-        ids = token_ids[index]
-        kept = ids[-max_length:] if truncation_side == "left" else ids[:max_length]
-        padding = [0] * (max_length - len(kept))
+    for row, kept in enumerate(expected):
+        padding, is_padding = [7] * (width - len(kept)), [0] * (width - len(kept))
         is_token = [1] * len(kept)
         left = padding_side == "left"
         assert batch["input_ids"][row].tolist() == (padding + kept if left else kept + padding)
-        assert batch["attention_mask"][row].int().tolist() == (padding + is_token if left else is_token + padding)
+        assert batch["attention_mask"][row].int().tolist() == (is_padding + is_token if left else is_token + is_padding)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("max_length", [2, 3, 4, 5, 9])
-def test_cut_keeps_what_the_tokenizer_keeps(side: str, max_length: int) -> None:
+def test_a_cut_keeps_what_the_tokenizer_keeps(side: str, max_length: int) -> None:
     tokenizer = train_tokenizer(["a b c d e f"], "word", 20)
     frame = processors.TemplateProcessing(single="[UNK] $A [UNK]", special_tokens=[("[UNK]", 1)])
     tokenizer.backend_tokenizer.post_processor = frame
     tokenizer.truncation_side = side
     texts = ["a b c d e f", "b", "f e d"]
-    cut = Cut(max_length, side, special_tokens_before=1, special_tokens_after=1)
-    assert [cut(ids) for ids in tokenize(tokenizer, texts)] == encode_batch(tokenizer, texts, max_length)
+    layout = Layout(max_length, truncation_side=side, special_tokens_before=1, special_tokens_after=1)
+    batch = tensors_of(encode_batch(tokenizer, texts), layout).__getitems__([0, 1, 2])
+    kept = [ids[mask].tolist() for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)]
+    assert kept == encode_batch(tokenizer, texts, max_length)
 
 
 @given(st.lists(st.integers(0, 700), min_size=1, max_size=300))
 def test_picked_length_holds_all_but_the_longest_hundredth(lengths: list[int]) -> None:
-    picked = pick_max_length([[7] * length for length in lengths])
+    picked = pick_max_length(np.array(lengths))
     assert picked % 8 == 0
     assert 8 <= picked <= LONGEST_PICKED
     if picked < LONGEST_PICKED:
@@ -60,9 +81,9 @@ def test_picked_length_holds_all_but_the_longest_hundredth(lengths: list[int]) -
 
 
 def test_loader_fetches_whole_batches_without_a_loop_over_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    tensors = pack([[5]] * 10, np.arange(10), Cut(4), 0, "right")
+    tensors = tensors_of([[5]] * 10, Layout(4))
     monkeypatch.setattr(type(tensors), "__getitem__", lambda *_: pytest.fail("fetched a single row"))
     loader = DataLoader(tensors, batch_size=4, collate_fn=lambda batch: batch)
     assert [batch["labels"].tolist() for batch in loader] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
-    assert tensors.input_ids.is_contiguous()
-    assert tensors.input_ids.dtype == torch.int32
+    assert tensors.token_ids.is_contiguous()
+    assert tensors.token_ids.dtype == torch.int32

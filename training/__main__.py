@@ -25,7 +25,7 @@ def _train(argv: Sequence[str] | None) -> None:
     path = Path(arguments.output_dir or "")
     folder = OutputFolder.checked(path, arguments.overwrite_output_dir, arguments.resume_from_checkpoint)
     data = load_data(data_arguments, arguments.seed)
-    from training.trainer import train  # five seconds of imports that no mistake in the data should wait for
+    from training.run import train  # five seconds of imports that no mistake in the data should wait for
 
     summary = train(data, folder, data_arguments, model_arguments, arguments)
     print(_table(summary))

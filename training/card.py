@@ -86,7 +86,7 @@ print(classifier("a text to classify"))
 
 _LIMITS = {
     SINGLE: "A text that belongs to none of the classes gets one of them all the same.",
-    MULTI: "A class applies from a probability of 0.5 on, whatever a false alarm or a miss costs.",
+    MULTI: "Which classes apply is decided by thresholds, whatever a false alarm or a miss costs.",
     REGRESSION: "Nothing keeps a number within the range of the training data.",
 }
 _PIPELINE_OPTIONS = {SINGLE: "", MULTI: ", top_k=None", REGRESSION: ', function_to_apply="none"'}

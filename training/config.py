@@ -1,32 +1,21 @@
-"""Every flag of `textcnn-train` that is ours, and our defaults for those of transformers' `TrainingArguments`."""
+"""Flags for data and network, and how all flags of `textcnn-train` are read."""
 
 # ruff: noqa: RUF009  (`flag` makes a dataclass field, no shared default)
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
-
-import torch
-from transformers.trainer_utils import IntervalStrategy, SaveStrategy
-from transformers.training_args import ParallelMode, TrainingArguments
+from typing import ClassVar, Literal
 
 from model.cli import ArgumentParser
-from model.device import resolve_device
 from model.errors import InputError
 from training.config_file import read_config_file
+from training.config_training import TextCnnTrainingArguments
+from training.flags import flag
 from training.targets import ProblemType
 
 Side = Literal["right", "left"]
-
-
-def flag(help: str, default: Any = None, **metadata: Any) -> Any:
-    """A field of a dataclass that is a flag, with one sentence of help that names the unit."""
-    metadata["help"] = help
-    if isinstance(default, list):
-        return field(default_factory=default.copy, metadata=metadata)
-    return field(default=default, metadata=metadata)
 
 
 @dataclass
@@ -50,6 +39,11 @@ class DataArguments:
     validation_share: float = flag(
         "Share of the training rows held out, between 0 and 1, if there are no validation rows.", 0.1
     )
+    cache_dir: str | None = flag(
+        "Folder where token ids are kept for the next training; in the cache of the `datasets` library when absent."
+    )
+    overwrite_cache: bool = flag("Whether texts are tokenized anew although the cache knows them.", False)
+    num_proc: int | None = flag("Processes that tokenize; without it this one, which uses all cores already.")
 
     def __post_init__(self) -> None:
         if (self.train_file is None) == (self.dataset is None):
@@ -60,6 +54,8 @@ class DataArguments:
             )
         if not 0 < self.validation_share < 1:
             raise InputError(f"validation_share must be between 0 and 1, got {self.validation_share}")
+        if self.num_proc is not None and self.num_proc < 1:
+            raise InputError(f"num_proc must be at least 1, got {self.num_proc}")
 
 
 @dataclass
@@ -99,65 +95,6 @@ class ModelArguments:
         for name in ("vocab_size", "min_frequency"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
-
-
-@dataclass
-class TextCnnTrainingArguments(TrainingArguments):
-    """How to train: `TrainingArguments` with defaults for a small network trained from scratch."""
-
-    _argument_group_name: ClassVar[str] = "training"
-
-    config: str | None = flag("YAML file of flags, without their dashes; the command line wins over it.")
-    device_name: str = flag("Where to train: auto, cpu, cuda or cuda:N.", "auto", aliases=["--device"])
-    overwrite_output_dir: bool = flag(
-        "Whether an earlier training's files in the output folder may be replaced.", False
-    )
-    keep_checkpoints: bool = flag("Whether the checkpoint-N folders stay when training has succeeded.", False)
-    early_stopping_patience: int = flag(
-        "Evaluations without a better metric after which training stops; 0 never stops.", 3
-    )
-    early_stopping_threshold: float = flag("Least gain of the metric, in its own unit, that counts as better.", 0.0)
-    # From here on: transformers' own fields with other defaults.
-    num_train_epochs: float = flag("Passes over the training texts, at most.", 6.0)
-    per_device_train_batch_size: int = flag("Texts in a training step, per device.", 64)
-    per_device_eval_batch_size: int = flag("Texts in an evaluation step, per device.", 256)
-    label_smoothing_factor: float | None = flag(  # type: ignore[assignment]  # None until the data are read
-        "Share of a target's probability given to the other classes; 0.05 for one class a text, else 0."
-    )
-    learning_rate: float = flag("Step size of the optimizer at the start.", 2e-3)
-    eval_strategy: IntervalStrategy | str = flag("When to evaluate: no, steps or epoch.", "epoch")
-    save_strategy: SaveStrategy | str = flag("When to write checkpoint-N: no, steps, epoch or best.", "epoch")
-    logging_strategy: IntervalStrategy | str = flag("When to log the loss: no, steps or epoch.", "epoch")
-    save_total_limit: int | None = flag("Folders checkpoint-N that are kept while training, besides the best one.", 1)
-    load_best_model_at_end: bool = flag("Whether the best epoch is kept, not the last.", True)
-    metric_for_best_model: str | None = flag(
-        "Metric that tells the best epoch: accuracy, f1_micro or mse, by problem type."
-    )
-    log_level: str = flag("Least severe message of transformers that is shown.", "error")
-    disable_tqdm: bool | None = flag("Whether the progress is hidden.", False)
-    remove_unused_columns: bool = flag("Without effect: texts are tensors already.", False)
-    restore_callback_states_from_checkpoint: bool = flag(
-        "Whether early stopping goes on counting where the checkpoint stood.", True
-    )
-
-    def __post_init__(self) -> None:
-        if not self.output_dir:
-            raise InputError("output_dir: give --output_dir FOLDER, where the checkpoint is to be written")
-        self.remove_unused_columns = False  # a batch is a dict of tensors by the time a collator could look at columns
-        metric, direction = self.metric_for_best_model, self.greater_is_better
-        device = resolve_device(self.device_name)
-        self.use_cpu = self.use_cpu or device.type == "cpu"
-        super().__post_init__()  # type: ignore[no-untyped-call]
-        if device.type == "cuda" and not self.use_cpu and self.parallel_mode != ParallelMode.DISTRIBUTED:
-            self._use_only(device)
-        # What is best depends on the problem type, which the data tell: see `training.trainer`.
-        self.metric_for_best_model, self.greater_is_better = metric, direction
-
-    def _use_only(self, device: torch.device) -> None:
-        """Train on one GPU: transformers would take the first, and split each batch over all (slower)."""
-        torch.cuda.set_device(device)
-        self.__dict__["_setup_devices"] = device
-        self._n_gpu = 1
 
 
 def parse(argv: Sequence[str] | None) -> tuple[DataArguments, ModelArguments, TextCnnTrainingArguments]:

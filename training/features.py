@@ -1,4 +1,4 @@
-"""Texts to tensors: tokenised once, all at one length, so that a batch is an index-select."""
+"""Token ids to batches: an index-select and a mask, no Python loop over texts."""
 
 import math
 from collections.abc import Sequence
@@ -6,36 +6,57 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
-from transformers import PreTrainedTokenizerFast
 
-from model.padding import pad_sequences
-from model.tokenizer import encode_batch
+from training.tokens import Tokens
 
-# N texts, B texts of a batch, T tokens.
+# N texts, M tokens of all texts, B texts of a batch, T tokens of a row.
 
 COVERED_SHARE = 0.99  # of the training texts that the picked length holds uncut
-LONGEST_PICKED = 512  # tokens; more only when told, since every text is padded to it
+LONGEST_PICKED = 512  # tokens; more only when told, since the longest text of a batch sets its width
 _MULTIPLE = 8  # tokens that the picked length is rounded up to
 
 
-class TokenTensors(Dataset[dict[str, Tensor]]):
-    """Token ids (N, T) with targets; `__getitems__` gives a whole batch without a Python loop over its texts.
+@dataclass(frozen=True)
+class Layout:
+    """How the token ids of a text become a row: the side of padding, and the cut to `max_length`.
 
-    With `trim`, a batch leaves out the columns that are padding in all its rows: less work, the same logits.
+    A cut keeps the special tokens at the end that survives, as the tokenizer's own truncation does.
     """
 
-    def __init__(
-        self, input_ids: Tensor, lengths: Tensor, labels: Tensor, padding_side: str, trim: bool = False
-    ) -> None:
-        self.input_ids = input_ids  # (N, T) int32
-        self.lengths = lengths  # (N,)
-        self.labels = labels  # (N, ...)
-        position = torch.arange(input_ids.shape[1])  # (T,)
-        self._left = padding_side == "left"
-        self._position = position.flip(0) if self._left else position
-        self._trim = trim
+    max_length: int
+    pad_token_id: int = 0
+    padding_side: str = "right"
+    truncation_side: str = "right"
+    special_tokens_before: int = 0
+    special_tokens_after: int = 0
+    trim: bool = False  # whether a batch leaves out the columns that are padding in all its rows
+
+    @property
+    def head(self) -> int:
+        """Tokens before the gap of a cut text."""
+        if self.truncation_side == "left":
+            return self.special_tokens_before
+        return self.max_length - self.special_tokens_after
+
+
+class TokenTensors(Dataset[dict[str, Tensor]]):
+    """Texts as one tensor of token ids, with targets; `__getitems__` gives a whole batch at once.
+
+    The tensors may be views of files. `to` puts them on the device that trains, where batches are then made.
+    """
+
+    def __init__(self, tokens: Tokens, labels: NDArray[np.generic], layout: Layout) -> None:
+        lengths = torch.from_numpy(tokens.lengths)  # (N,)
+        self.lengths = lengths.clamp(max=layout.max_length)  # (N,), on the CPU: they decide a batch's width
+        self.token_ids = torch.tensor(tokens.token_ids) if len(tokens.token_ids) else torch.zeros(1, dtype=torch.int32)
+        self.starts = lengths.cumsum(0) - lengths  # (N,)
+        self.excess = lengths - self.lengths  # (N,), tokens that the cut takes
+        self.labels = torch.from_numpy(labels)  # (N, ...)
+        self.layout = layout
+        self._cuts = bool(self.excess.any())
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -43,62 +64,36 @@ class TokenTensors(Dataset[dict[str, Tensor]]):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         return {name: tensor[0] for name, tensor in self.__getitems__([index]).items()}
 
-    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+    def __getitems__(self, indices: Sequence[int] | Tensor) -> dict[str, Tensor]:
         """The rows at `indices`: `input_ids` and `attention_mask` (B, T), `labels` (B, ...)."""
-        chosen = torch.as_tensor(indices)
+        chosen = torch.as_tensor(indices, dtype=torch.long)
         lengths = self.lengths[chosen]  # (B,)
-        width = int(lengths.max()) if self._trim else len(self._position)
-        columns = slice(len(self._position) - width, None) if self._left else slice(width)
+        width = int(lengths.max()) if self.layout.trim and len(chosen) else self.layout.max_length
+        device = self.token_ids.device
+        chosen = chosen.to(device, non_blocking=True)
+        lengths = lengths.to(device, non_blocking=True)[:, None]  # (B, 1)
+        position = torch.arange(width, device=device)  # (T,)
+        if self.layout.padding_side == "left":
+            position = position - (width - lengths)  # (B, T)
+        is_token = (position >= 0) & (position < lengths)  # (B, T)
+        source = self.starts[chosen][:, None] + position  # (B, T)
+        if self._cuts:
+            source = source + self.excess[chosen][:, None] * (position >= self.layout.head)
+        input_ids = self.token_ids[source * is_token]  # (B, T)
         return {
-            "input_ids": self.input_ids[:, columns][chosen],
-            "attention_mask": self._position[columns] < lengths[:, None],
+            "input_ids": torch.where(is_token, input_ids, self.layout.pad_token_id),
+            "attention_mask": is_token,
             "labels": self.labels[chosen],
         }
 
-
-@dataclass(frozen=True)
-class Cut:
-    """How token ids are cut to `max_length`: special tokens at the surviving end stay."""
-
-    max_length: int
-    truncation_side: str = "right"
-    special_tokens_before: int = 0
-    special_tokens_after: int = 0
-
-    def __call__(self, token_ids: list[int]) -> list[int]:
-        """The ids themselves when they fit, else `max_length` of them."""
-        excess = len(token_ids) - self.max_length
-        if excess <= 0:
-            return token_ids
-        if self.truncation_side == "left":
-            return token_ids[: self.special_tokens_before] + token_ids[self.special_tokens_before + excess :]
-        kept = self.max_length - self.special_tokens_after
-        return token_ids[:kept] + token_ids[kept + excess :]
+    def to(self, device: torch.device) -> "TokenTensors":
+        """Move all that a batch is made of; the lengths stay on the CPU."""
+        for name in ("token_ids", "starts", "excess", "labels"):
+            setattr(self, name, getattr(self, name).to(device))
+        return self
 
 
-def tokenize(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of each text, uncut."""
-    return encode_batch(tokenizer, texts, None)
-
-
-def pick_max_length(token_ids: Sequence[Sequence[int]]) -> int:
+def pick_max_length(lengths: NDArray[np.integer]) -> int:
     """Tokens that hold all but the longest hundredth of the texts, rounded up to a multiple of 8, at most 512."""
-    lengths = sorted(map(len, token_ids))
-    covering = lengths[math.ceil(COVERED_SHARE * len(lengths)) - 1]
+    covering = int(np.sort(lengths)[math.ceil(COVERED_SHARE * len(lengths)) - 1])
     return min(max(1, math.ceil(covering / _MULTIPLE)) * _MULTIPLE, LONGEST_PICKED)
-
-
-def pack(
-    token_ids: Sequence[list[int]],
-    targets: np.ndarray,
-    cut: Cut,
-    pad_token_id: int,
-    padding_side: str,
-    trim: bool = False,
-) -> TokenTensors:
-    """Tensors of the cut and padded ids with their targets."""
-    kept = [cut(ids) for ids in token_ids]
-    side = "pre" if padding_side == "left" else "post"
-    padded = pad_sequences(kept, cut.max_length, dtype="int32", padding=side, value=pad_token_id)
-    lengths = torch.tensor([len(ids) for ids in kept])
-    return TokenTensors(torch.from_numpy(padded), lengths, torch.from_numpy(targets), padding_side, trim)

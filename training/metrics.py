@@ -1,9 +1,10 @@
 """What a split's logits are worth: accuracy and F1 for classes, errors and correlation for numbers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, f1_score
 from transformers.trainer_utils import EvalPrediction
@@ -32,14 +33,19 @@ def best_metric(asked: str | None, problem_type: str) -> tuple[str, bool]:
     return metric, metric not in _LOWER_IS_BETTER
 
 
-def metrics_for(problem_type: str, scale: Scale) -> Callable[[EvalPrediction], dict[str, float]]:
-    """The function that `Trainer` calls with logits and labels of a split; numbers are measured in their own unit."""
+def metrics_for(
+    problem_type: str, scale: Scale, thresholds: Sequence[float] | None = None
+) -> Callable[[EvalPrediction], dict[str, float]]:
+    """The function that `Trainer` calls with logits and labels of a split; numbers are measured in their own unit.
+
+    `thresholds` are those of several labels, as probabilities.
+    """
 
     def compute(prediction: EvalPrediction) -> dict[str, float]:
         logits, labels = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
         if problem_type == REGRESSION:
             return _regression(scale.restore(logits[:, 0]), scale.restore(labels))
-        return _single(logits, labels) if problem_type == SINGLE else _multi(logits, labels)
+        return _single(logits, labels) if problem_type == SINGLE else _multi(logits, labels, thresholds)
 
     return compute
 
@@ -52,9 +58,10 @@ def _single(logits: NDArray[Any], labels: NDArray[Any]) -> dict[str, float]:
     }
 
 
-def _multi(logits: NDArray[Any], labels: NDArray[Any]) -> dict[str, float]:
-    threshold = np.log(MULTI_LABEL_THRESHOLD / (1 - MULTI_LABEL_THRESHOLD))  # on the logit
-    predicted, truth = logits >= threshold, labels >= 0.5  # (N, C)
+def _multi(logits: NDArray[Any], labels: NDArray[Any], thresholds: Sequence[float] | None) -> dict[str, float]:
+    probabilities = torch.from_numpy(logits).sigmoid().numpy()  # (N, C), as the classifier computes them
+    predicted = probabilities >= (MULTI_LABEL_THRESHOLD if thresholds is None else np.array(thresholds))
+    truth = labels >= 0.5  # (N, C)
     averages = ("micro", "macro")
     return {f"f1_{name}": float(f1_score(truth, predicted, average=name, zero_division=0)) for name in averages}
 

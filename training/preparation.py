@@ -13,9 +13,10 @@ from model.modeling_textcnn import TextCnnForSequenceClassification
 from model.tokenizer import KINDS, load_pretrained_tokenizer, special_token_counts, train_tokenizer
 from training.config import ModelArguments
 from training.data import Split, TextData
-from training.features import Cut, TokenTensors, pack, pick_max_length, tokenize
+from training.features import Layout, TokenTensors, pick_max_length
 from training.scaling import Scale
 from training.targets import REGRESSION, encode_targets
+from training.tokens import TokenCache, Tokens
 
 logger = logging.getLogger(__name__)
 
@@ -40,38 +41,37 @@ class Prepared:
     unknown_share: float  # of the tokens of the validation texts
 
 
-def prepare(data: TextData, arguments: ModelArguments) -> Prepared:
+def prepare(data: TextData, arguments: ModelArguments, cache: TokenCache) -> Prepared:
     """Tokenize every text once, settle the length and build the network with random weights.
 
     Raises `InputError` where the arguments make no tokenizer or no network.
     """
     tokenizer = _tokenizer(data.train.texts, arguments)
-    train_ids = tokenize(tokenizer, data.train.texts)
-    config = _config(data, arguments, tokenizer, train_ids)
-    truncated = sum(len(ids) > config.max_length for ids in train_ids) / len(train_ids)
+    train_tokens = cache.tokenize(tokenizer, data.train.texts)
+    config = _config(data, arguments, tokenizer, train_tokens)
+    truncated = float(np.mean(train_tokens.lengths > config.max_length))
     logger.info("max_length %d tokens cuts %.1f %% of the training texts", config.max_length, 100 * truncated)
     scale = Scale()
     if data.problem_type == REGRESSION:
         scale = Scale.of(np.array(data.train.targets))
-    validation_ids = tokenize(tokenizer, data.validation.texts)
+    validation_tokens = cache.tokenize(tokenizer, data.validation.texts)
+    layout = _layout(config, arguments)
 
-    trim = arguments.padding == "longest"
-
-    def tensors(split: Split, token_ids: list[list[int]]) -> TokenTensors:
+    def tensors(split: Split, tokens: Tokens) -> TokenTensors:
         targets = encode_targets(split.targets, data.labels, data.problem_type)
         if data.problem_type == REGRESSION:
             targets = scale.apply(targets).astype(np.float32)
-        return pack(token_ids, targets, _cut(config), config.pad_token_id, config.padding_side, trim)
+        return TokenTensors(tokens, targets, layout)
 
     return Prepared(
         tokenizer=tokenizer,
         network=TextCnnForSequenceClassification(config),
         scale=scale,
-        train=tensors(data.train, train_ids),
-        validation=tensors(data.validation, validation_ids),
-        test=None if data.test is None else tensors(data.test, tokenize(tokenizer, data.test.texts)),
+        train=tensors(data.train, train_tokens),
+        validation=tensors(data.validation, validation_tokens),
+        test=None if data.test is None else tensors(data.test, cache.tokenize(tokenizer, data.test.texts)),
         truncated_share=truncated,
-        unknown_share=_share(tokenizer.unk_token_id, validation_ids),
+        unknown_share=validation_tokens.share_of(tokenizer.unk_token_id),
     )
 
 
@@ -86,7 +86,7 @@ def _tokenizer(texts: Sequence[str], arguments: ModelArguments) -> PreTrainedTok
 
 
 def _config(
-    data: TextData, arguments: ModelArguments, tokenizer: PreTrainedTokenizerFast, train_ids: Sequence[list[int]]
+    data: TextData, arguments: ModelArguments, tokenizer: PreTrainedTokenizerFast, tokens: Tokens
 ) -> TextCnnConfig:
     before, after = special_token_counts(tokenizer)
     network = {name: value for name, value in asdict(arguments).items() if name in _NETWORK_FIELDS}
@@ -95,7 +95,7 @@ def _config(
         return TextCnnConfig(
             vocab_size=len(tokenizer),
             padding=int(padding) if padding.isdecimal() else padding,
-            max_length=pick_max_length(train_ids) if arguments.max_length is None else arguments.max_length,
+            max_length=pick_max_length(tokens.lengths) if arguments.max_length is None else arguments.max_length,
             pad_token_id=tokenizer.pad_token_id,
             special_tokens_before=before,
             special_tokens_after=after,
@@ -108,10 +108,13 @@ def _config(
         raise InputError(str(error)) from error
 
 
-def _cut(config: TextCnnConfig) -> Cut:
-    return Cut(config.max_length, config.truncation_side, config.special_tokens_before, config.special_tokens_after)
-
-
-def _share(token_id: int | None, token_ids: Sequence[Sequence[int]]) -> float:
-    total = sum(map(len, token_ids))
-    return sum(list(ids).count(token_id) for ids in token_ids) / total if total and token_id is not None else 0.0
+def _layout(config: TextCnnConfig, arguments: ModelArguments) -> Layout:
+    return Layout(
+        max_length=config.max_length,
+        pad_token_id=config.pad_token_id,
+        padding_side=config.padding_side,
+        truncation_side=config.truncation_side,
+        special_tokens_before=config.special_tokens_before,
+        special_tokens_after=config.special_tokens_after,
+        trim=arguments.padding == "longest",
+    )

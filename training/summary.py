@@ -9,7 +9,8 @@ from typing import Any
 
 from transformers import TrainerState, TrainingArguments
 
-from training.config import DataArguments, ModelArguments, TextCnnTrainingArguments
+from training.config import DataArguments, ModelArguments
+from training.config_training import TextCnnTrainingArguments
 from training.data import Split, TextData
 from training.preparation import Prepared
 from training.targets import REGRESSION

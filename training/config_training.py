@@ -1,0 +1,100 @@
+"""How to train: our defaults for the flags of transformers' `TrainingArguments`, and our own flags beside them."""
+
+# ruff: noqa: RUF009  (`flag` makes a dataclass field, no shared default)
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy
+from transformers.training_args import ParallelMode, TrainingArguments
+
+from model.device import resolve_device
+from model.errors import InputError
+from training.flags import flag
+from training.sampling import SamplerKind
+
+
+@dataclass
+class TextCnnTrainingArguments(TrainingArguments):
+    """How to train: `TrainingArguments` with defaults for a small network trained from scratch."""
+
+    _argument_group_name: ClassVar[str] = "training"
+
+    config: str | None = flag("YAML file of flags, without their dashes; the command line wins over it.")
+    device_name: str = flag("Where to train: auto, cpu, cuda or cuda:N.", "auto", aliases=["--device"])
+    overwrite_output_dir: bool = flag(
+        "Whether an earlier training's files in the output folder may be replaced.", False
+    )
+    keep_checkpoints: bool = flag("Whether the checkpoint-N folders stay when training has succeeded.", False)
+    early_stopping_patience: int = flag(
+        "Evaluations without a better metric after which training stops; 0 never stops.", 3
+    )
+    early_stopping_threshold: float = flag("Least gain of the metric, in its own unit, that counts as better.", 0.0)
+    class_weights: list[str] | None = flag("Weights of the classes in the loss: balanced, or CLASS=WEIGHT for some.")
+    tune_thresholds: bool = flag(
+        "Whether each of several labels gets the threshold with the best F1 on the validation texts; else 0.5.", True
+    )
+    sampler: SamplerKind | None = flag(
+        "Order of the training texts: sequential, random, weighted (each class as often) or length_grouped (like "
+        "lengths in a batch); random when absent."
+    )
+    sampler_replacement: bool | None = flag(
+        "Whether a text may be drawn twice in an epoch; when absent only by the weighted sampler.",
+        nargs="?",
+        const=True,
+    )
+    sampler_num_samples: int | None = flag("Texts drawn in an epoch; as many as there are when absent.")
+    # From here on: transformers' own fields with other defaults.
+    num_train_epochs: float = flag("Passes over the training texts, at most.", 6.0)
+    per_device_train_batch_size: int = flag("Texts in a training step, per device.", 64)
+    per_device_eval_batch_size: int = flag("Texts in an evaluation step, per device.", 256)
+    label_smoothing_factor: float | None = flag(  # type: ignore[assignment]  # None until the data are read
+        "Share of a target's probability given to the other classes; 0.05 for one class a text, else 0."
+    )
+    learning_rate: float = flag("Step size of the optimizer at the start.", 2e-3)
+    eval_strategy: IntervalStrategy | str = flag("When to evaluate: no, steps or epoch.", "epoch")
+    save_strategy: SaveStrategy | str = flag("When to write checkpoint-N: no, steps, epoch or best.", "epoch")
+    logging_strategy: IntervalStrategy | str = flag("When to log the loss: no, steps or epoch.", "epoch")
+    save_total_limit: int | None = flag("Folders checkpoint-N that are kept while training, besides the best one.", 1)
+    load_best_model_at_end: bool = flag("Whether the best epoch is kept, not the last.", True)
+    metric_for_best_model: str | None = flag(
+        "Metric that tells the best epoch: accuracy, f1_micro or mse, by problem type."
+    )
+    log_level: str = flag("Least severe message of transformers that is shown.", "error")
+    disable_tqdm: bool | None = flag("Whether the progress is hidden.", False)
+    remove_unused_columns: bool = flag("Without effect: texts are tensors already.", False)
+    restore_callback_states_from_checkpoint: bool = flag(
+        "Whether early stopping goes on counting where the checkpoint stood.", True
+    )
+
+    def __post_init__(self) -> None:
+        if not self.output_dir:
+            raise InputError("output_dir: give --output_dir FOLDER, where the checkpoint is to be written")
+        self.remove_unused_columns = False  # a batch is a dict of tensors by the time a collator could look at columns
+        self._settle_sampler()
+        metric, direction = self.metric_for_best_model, self.greater_is_better
+        device = resolve_device(self.device_name)
+        self.use_cpu = self.use_cpu or device.type == "cpu"
+        super().__post_init__()  # type: ignore[no-untyped-call]
+        if device.type == "cuda" and not self.use_cpu and self.parallel_mode != ParallelMode.DISTRIBUTED:
+            self._use_only(device)
+        # What is best depends on the problem type, which the data tell: see `training.trainer`.
+        self.metric_for_best_model, self.greater_is_better = metric, direction
+
+    def _settle_sampler(self) -> None:
+        """`--train_sampling_strategy` is transformers' name for some of our samplers."""
+        if self.sampler is None:
+            strategies = {"sequential": "sequential", "random": "random"}
+            self.sampler = strategies.get(self.train_sampling_strategy, "length_grouped")  # type: ignore[assignment]
+        self.train_sampling_strategy = "random"  # the evaluation keeps its order
+        if self.sampler_replacement and self.sampler == "sequential":
+            raise InputError("sampler_replacement is for samplers that draw, the sampler is sequential")
+        if self.sampler_num_samples is not None and self.sampler_num_samples < 1:
+            raise InputError(f"sampler_num_samples must be at least 1, got {self.sampler_num_samples}")
+
+    def _use_only(self, device: torch.device) -> None:
+        """Train on one GPU: transformers would take the first, and split each batch over all (slower)."""
+        torch.cuda.set_device(device)
+        self.__dict__["_setup_devices"] = device
+        self._n_gpu = 1

@@ -1,0 +1,133 @@
+"""A whole training: the texts prepared, the best epoch kept and measured, the checkpoint written."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import set_seed
+from transformers.trainer_utils import EvalPrediction, PredictionOutput
+from transformers.utils import logging
+
+from model.checkpoint import CONFIG
+from model.errors import InputError
+from model.saving import save_checkpoint
+from training.calibration import calibrate, probabilities
+from training.card import model_card
+from training.config import DataArguments, ModelArguments
+from training.config_training import TextCnnTrainingArguments
+from training.data import TextData
+from training.metrics import best_metric, metrics_for
+from training.objective import Objective, class_weights
+from training.output import CARD, REPORT, OutputFolder
+from training.preparation import Prepared, prepare
+from training.summary import summarize
+from training.targets import MULTI, REGRESSION, SINGLE
+from training.thresholds import choose_thresholds
+from training.tokens import TokenCache
+from training.trainer import TextCnnTrainer
+
+LABEL_SMOOTHING = 0.05  # Szegedy et al. 2016, arXiv:1512.00567; its effect here: benchmarks/README.md
+
+
+def train(
+    data: TextData,
+    folder: OutputFolder,
+    data_arguments: DataArguments,
+    model_arguments: ModelArguments,
+    arguments: TextCnnTrainingArguments,
+) -> dict[str, Any]:
+    """Train on `data`, keep the best epoch, measure it and write the checkpoint folder; the summary is metrics.json.
+
+    On a CPU the same data, arguments and seed give the same weights to the bit. Raises `InputError` for arguments that
+    make no network or no training.
+    """
+    logging.disable_progress_bar()  # of writing files
+    _settle(arguments, data.problem_type)
+    set_seed(arguments.seed)
+    prepared = prepare(data, model_arguments, _cache(data_arguments))
+    labels = prepared.train.labels.numpy()
+    weights = class_weights(arguments.class_weights, data.labels, labels, data.problem_type)
+    objective = Objective(data.problem_type, arguments.label_smoothing_factor or 0.0, weights)
+    trainer = TextCnnTrainer(prepared, arguments, data.problem_type, objective)
+    if folder.resume_from is not None:
+        _require_same_network(folder.resume_from, prepared)
+    folder.begin()
+    outcome = trainer.train(resume_from_checkpoint=None if folder.resume_from is None else str(folder.resume_from))
+    splits = {"validation": prepared.validation, "test": prepared.test}
+    answers = {name: trainer.predict(split) for name, split in splits.items() if split is not None}
+    calibration = None
+    config = prepared.network.config
+    if data.problem_type == REGRESSION:
+        prepared.scale.fold_into(prepared.network.network.classifier)
+    else:
+        calibration = calibrate(prepared.network.network.config, answers, data.problem_type)
+    if data.problem_type == MULTI and arguments.tune_thresholds:
+        logits, labels = map(np.asarray, answers["validation"][:2])  # (N, C)
+        config.thresholds = choose_thresholds(probabilities(logits / config.calibration_temperature, MULTI), labels)
+    compute = metrics_for(data.problem_type, prepared.scale, config.thresholds)
+    measured = {name: _measured(answer, compute, config.calibration_temperature) for name, answer in answers.items()}
+    summary = summarize(
+        data,
+        prepared,
+        measured,
+        calibration,
+        trainer.state,
+        outcome.metrics,
+        (data_arguments, model_arguments, arguments),
+    )
+    report = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
+    extra_files = {CARD: model_card(folder.path, summary), REPORT: report}
+    save_checkpoint(prepared.network, prepared.tokenizer, folder.path, extra_files)
+    folder.finish(arguments.keep_checkpoints)
+    return summary
+
+
+def _settle(arguments: TextCnnTrainingArguments, problem_type: str) -> None:
+    """Give the arguments the values that only the data could tell."""
+    metric, direction = best_metric(arguments.metric_for_best_model, problem_type)
+    arguments.metric_for_best_model = metric
+    arguments.greater_is_better = direction if arguments.greater_is_better is None else arguments.greater_is_better
+    if arguments.label_smoothing_factor is None:
+        arguments.label_smoothing_factor = LABEL_SMOOTHING if problem_type == SINGLE else 0.0
+    if arguments.label_smoothing_factor and problem_type != SINGLE:
+        raise InputError(f"label_smoothing_factor is for one class a text, the problem is {problem_type}")
+    if arguments.sampler == "weighted" and problem_type == REGRESSION:
+        raise InputError("sampler: weighted is for classes, the problem is regression")
+
+
+def _cache(arguments: DataArguments) -> TokenCache:
+    from datasets import config  # knows HF_HOME and the like
+
+    folder = Path(arguments.cache_dir or Path(config.HF_DATASETS_CACHE) / "textcnn")
+    return TokenCache(folder, arguments.overwrite_cache, arguments.num_proc)
+
+
+def _measured(
+    answer: PredictionOutput, compute: Callable[[EvalPrediction], dict[str, float]], temperature: float
+) -> dict[str, float]:
+    """The metrics of a split as the checkpoint answers, and the loss that was minimized."""
+    logits, labels = map(np.asarray, answer[:2])
+    metrics = compute(EvalPrediction(logits / temperature, labels))
+    return {**metrics, "loss": (answer.metrics or {})["test_loss"]}
+
+
+def _require_same_network(checkpoint: Path, prepared: Prepared) -> None:
+    """Weights and steps of one training make no sense in another."""
+    then = json.loads((checkpoint / CONFIG).read_text(encoding="utf-8"))
+    now = json.loads(prepared.network.config.to_json_string())
+    for name in (
+        "problem_type",
+        "id2label",
+        "vocab_size",
+        "max_length",
+        "embedding_dim",
+        "kernel_sizes",
+        "num_filters",
+    ):
+        if then.get(name) != now.get(name):
+            raise InputError(
+                f"resume_from_checkpoint: {str(checkpoint)!r} was trained from other data or settings: "
+                f"{name} was {then.get(name)!r}, is {now.get(name)!r}"
+            )

@@ -1,0 +1,97 @@
+"""Texts to token ids: tokenized once by `datasets.map`, found again by fingerprint, never held as Python lists."""
+
+import hashlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerFast
+
+from model.errors import InputError
+from model.tokenizer import encode_batch
+
+# N texts, M tokens of all texts together.
+
+_BATCH = 1000  # texts that are tokenized and written at a time
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Token ids of texts, uncut, one text after the other."""
+
+    token_ids: NDArray[np.int32]  # (M,)
+    lengths: NDArray[np.int64]  # (N,)
+
+    def share_of(self, token_id: int | None) -> float:
+        """How much of all tokens is this one."""
+        if token_id is None or not len(self.token_ids):
+            return 0.0
+        return np.count_nonzero(self.token_ids == token_id) / len(self.token_ids)
+
+
+@dataclass(frozen=True)
+class TokenCache:
+    """Where token ids are kept from one training to the next, and how new ones are made."""
+
+    folder: Path
+    overwrite: bool = False
+    processes: int | None = None
+
+    def tokenize(self, tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> Tokens:
+        """Token ids of the texts, from the cache if the same texts met the same tokenizer before.
+
+        Raises `InputError` when the folder cannot be written.
+        """
+        import datasets  # two seconds of imports that no mistake in the data should wait for
+
+        (datasets.enable_progress_bars if sys.stderr.isatty() else datasets.disable_progress_bars)()
+        split = datasets.Dataset.from_dict({"text": texts})
+        fingerprint = _fingerprint(tokenizer, split)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            tokenized = split.map(
+                _Tokenize(tokenizer),
+                batched=True,
+                batch_size=_BATCH,
+                num_proc=self.processes,
+                remove_columns="text",
+                cache_file_name=str(self.folder / f"tokens-{fingerprint}.arrow"),
+                load_from_cache_file=not self.overwrite,
+                new_fingerprint=fingerprint,
+                desc="tokenize",
+            )
+        except OSError as error:
+            raise InputError(f"cache_dir: cannot write in {str(self.folder)!r}: {error.strerror}") from error
+        column = tokenized.data.table["token_ids"].combine_chunks()
+        return Tokens(column.flatten().to_numpy(), column.value_lengths().to_numpy().astype(np.int64))
+
+
+class _Tokenize:
+    """The function that `map` calls, in this process or in others."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        self._tokenizer = tokenizer
+
+    def __call__(self, batch: dict[str, list[str]]) -> Any:
+        """A table of token ids: Arrow's arrays are made without a Python object for each list."""
+        import pyarrow
+
+        rows = encode_batch(self._tokenizer, batch["text"])
+        offsets = np.cumsum([0, *map(len, rows)], dtype=np.int32)
+        token_ids = np.fromiter(chain.from_iterable(rows), dtype=np.int32, count=offsets[-1])
+        lists = pyarrow.ListArray.from_arrays(pyarrow.array(offsets), pyarrow.array(token_ids))
+        return pyarrow.table({"token_ids": lists})
+
+
+def _fingerprint(tokenizer: PreTrainedTokenizerFast, split: Any) -> str:
+    """Of the tokenizer's whole state and the bytes of all texts."""
+    digest = hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode())
+    for chunk in split.data.table["text"].chunks:
+        for buffer in chunk.buffers():
+            digest.update(b"" if buffer is None else buffer)
+    return digest.hexdigest()[:32]
