@@ -29,19 +29,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def serve(arguments: "ServiceArguments", limits: "Limits", announce: Callable[[str], None]) -> int:
     """Check everything that can be checked beforehand, then serve; raises `InputError` for what is wrong."""
-    from .config import bind, check_checkpoint, check_numbers, choose_device
+    from .config import bind, check_checkpoint, check_numbers, choose_devices
+    from .log import access_log
+    from .routes import Keys
     from .server import Server, StartUpError
 
     check_numbers(arguments, limits)
     name = check_checkpoint(arguments.checkpoint)
-    device = choose_device(arguments.device)
+    devices = choose_devices(arguments.device, arguments.devices)
     listener = bind(arguments.host, arguments.port)
     host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
     url = f"http://{host}:{listener.getsockname()[1]}"
-    greeting = f"Serving {name} on {url} ({device})\n{_invitation(url)}"
-    server = Server(
-        arguments, limits, device, listener, lambda: announce(greeting), os.environ.get("LIT_SERVER_API_KEY")
-    )
+    greeting = f"Serving {name} on {url} ({', '.join(devices)})\n{_invitation(url)}"
+    keys = Keys(os.environ.get("LIT_SERVER_API_KEY"), os.environ.get("TEXTCNN_ADMIN_KEY"))
+    observers = [access_log] if arguments.access_log else []
+    server = Server(arguments, limits, devices, listener, lambda: announce(greeting), keys, observers)
     try:
         return server.serve()
     except StartUpError as failure:

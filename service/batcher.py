@@ -5,12 +5,15 @@ turns and never keeps a single text waiting for all of it.
 """
 
 import asyncio
+import time
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 from .errors import ErrorType, ServiceError
-from .timing import Latency, microseconds
-from .wire import Answer, Hello, Task
+from .job import Job
+from .metrics import Metrics
+from .wire import Answer, Hello, Options, Task
 
 
 class Link(Protocol):
@@ -24,76 +27,48 @@ class Link(Protocol):
     def close(self) -> None:
         """Hang up."""
 
+    def kill(self) -> None:
+        """End the worker, which has hung; `Batcher.lost` follows."""
 
-class Job:
-    """One request: its texts, what they have become so far, and the future that its handler awaits."""
 
-    __slots__ = ("alone", "arrived", "done", "fragments", "latency", "model", "texts", "top_k")
+class Pass:
+    """The shares of one pass and the moment at which it was sent."""
 
-    def __init__(self, texts: list[str], top_k: int | None, arrived: float, done: "asyncio.Future[None]") -> None:
-        self.texts = texts
-        self.top_k = top_k
-        self.arrived = arrived
-        self.done = done
-        self.fragments: list[bytes] = []
-        self.latency = Latency()
-        self.model: dict[str, str] = {}
-        self.alone = False  # a worker died on it: it must not take others along a second time
+    __slots__ = ("sent", "shares")
 
-    @property
-    def remaining(self) -> int:
-        """Texts without an answer."""
-        return len(self.texts) - len(self.fragments)
-
-    def take(self, answer: Answer, start: int, count: int, model: dict[str, str]) -> None:
-        """Add the `count` fragments of `answer` that belong to this job."""
-        for index in range(start, start + count):
-            if index in answer.errors:
-                position = len(self.fragments) + index - start
-                return self.fail(ErrorType.INTERNAL, f"inputs[{position}]: {answer.errors[index]}")
-        latency = self.latency
-        if not latency.passes:
-            latency.device, latency.clock = answer.device, answer.clock
-            latency.queue_us = microseconds(answer.started - self.arrived)
-        latency.tokenize_us += microseconds(answer.tokenize_ms / 1e3)
-        latency.inference_us += microseconds(answer.inference_ms / 1e3)
-        latency.batch_size += answer.batch_size
-        latency.passes += answer.passes
-        self.model = model
-        self.fragments += answer.fragments[start : start + count]
-        return None
-
-    def fail(self, error_type: ErrorType, message: str) -> None:
-        """End the job with an error, unless it has ended already."""
-        if not self.done.done():
-            self.done.set_exception(ServiceError(error_type, message))
+    def __init__(self, shares: list[tuple[Job, int]]) -> None:
+        self.shares = shares
+        self.sent = time.monotonic()
 
 
 class Batcher:
     """The waiting requests and the workers of one API process."""
 
-    def __init__(self, max_batch_size: int, max_waiting_texts: int) -> None:
+    def __init__(self, max_batch_size: int, max_waiting_texts: int, pass_timeout_s: float, metrics: Metrics) -> None:
         self.links: list[Link] = []
         self.in_flight = 0  # texts accepted and not answered
         self.closing = False  # no worker will come any more
         self._max_batch_size = max_batch_size
         self._max_waiting_texts = max_waiting_texts
+        self._pass_timeout_s = pass_timeout_s
+        self._metrics = metrics
         self._waiting: deque[Job] = deque()
         self._idle: deque[Link] = deque()
-        self._passes: dict[Link, list[tuple[Job, int]]] = {}
+        self._passes: dict[Link, Pass] = {}
+        self._watchdog: asyncio.TimerHandle | None = None
 
-    async def classify(self, texts: list[str], top_k: int | None, arrived: float, timeout: float) -> Job:
-        """The finished job for `texts`; raises `ServiceError` after `timeout` seconds, or when overloaded."""
+    async def classify(self, texts: list[str], options: Options, arrived: float, gone: Callable[[], bool]) -> Job:
+        """The finished job for `texts`; cancel the call to give the request up.
+
+        Raises `ServiceError`, or `ClientGoneError` if `gone()` when the request's turn comes.
+        """
         self._admit(len(texts))
-        loop = asyncio.get_running_loop()
-        job = Job(texts, top_k, arrived, loop.create_future())
-        timer = loop.call_later(timeout, job.fail, ErrorType.DEADLINE_EXCEEDED, _too_late(timeout))
+        job = Job(texts, options, arrived, asyncio.get_running_loop().create_future(), gone)
         self._waiting.append(job)
         self._dispatch()
         try:
             await job.done
         finally:
-            timer.cancel()
             self.in_flight -= len(texts)
         return job
 
@@ -112,18 +87,27 @@ class Batcher:
         self._idle.append(link)
         self._dispatch()
 
+    def retire(self, link: Link) -> None:
+        """Hang up once the worker's pass has ended: another checkpoint takes over."""
+        self.links.remove(link)
+        if link in self._idle:
+            self._idle.remove(link)
+            link.close()
+
     def answered(self, link: Link, answer: Answer) -> None:
         """A pass has ended: the worker gets the next one before the requests of this one are replied to."""
         finished = []
-        start = 0
-        for job, count in self._passes.pop(link):
-            job.take(answer, start, count, link.hello.model)
-            start += count
+        self._metrics.passed(answer.batch_size)
+        for share, (job, count) in enumerate(self._passes.pop(link).shares):
+            job.take(answer, share, count)
             if not job.remaining:
                 finished.append(job)
             else:
                 self._waiting.append(job)
-        self._idle.append(link)
+        if link in self.links:
+            self._idle.append(link)
+        else:
+            link.close()
         self._dispatch()
         for job in finished:
             if not job.done.done():
@@ -131,12 +115,11 @@ class Batcher:
 
     def lost(self, link: Link) -> None:
         """A worker is gone: its requests are tried once more, each in a pass of its own."""
-        if link not in self.links:
-            return
-        self.links.remove(link)
+        if link in self.links:
+            self.links.remove(link)
         if link in self._idle:
             self._idle.remove(link)
-        for job, _ in reversed(self._passes.pop(link, [])):
+        for job, _ in reversed(self._passes.pop(link).shares if link in self._passes else []):
             if job.alone:
                 job.fail(ErrorType.INTERNAL, "inputs: the worker ended twice while classifying them")
             else:
@@ -148,26 +131,29 @@ class Batcher:
         self._dispatch()
 
     def _dispatch(self) -> None:
-        while self._idle and (shares := self._gather()):
+        while self._idle and (shares := self._gather(self._idle[0].hello.model)):
             link = self._idle.popleft()
-            self._passes[link] = shares
+            self._passes[link] = Pass(shares)
             texts: list[str] = []
-            top_k: list[int | None] = []
             for job, count in shares:
-                first = len(job.fragments)
-                texts += job.texts[first : first + count]
-                top_k += [job.top_k] * count
-            link.send(Task(texts, top_k))
+                texts += job.texts[job.answered : job.answered + count]
+            link.send(Task(texts, [count for _, count in shares], [job.options for job, _ in shares]))
+            if self._watchdog is None:
+                self._watch(self._pass_timeout_s)
 
-    def _gather(self) -> list[tuple[Job, int]]:
+    def _gather(self, model: dict[str, str]) -> list[tuple[Job, int]]:
         """The next pass: jobs with the number of their texts in it, shared evenly, what is left over in order."""
         jobs = self._next_jobs()
         if not jobs:
             return []
+        for job in jobs:
+            job.answer_with(model)
         fair = self._max_batch_size // len(jobs)
         counts = [min(job.remaining, fair) for job in jobs]
         room = self._max_batch_size - sum(counts)
         for index, job in enumerate(jobs):
+            if not room:
+                break
             extra = min(job.remaining - counts[index], room)
             counts[index] += extra
             room -= extra
@@ -177,13 +163,24 @@ class Batcher:
         jobs: list[Job] = []
         while self._waiting and len(jobs) < self._max_batch_size:
             job = self._waiting[0]
-            if not job.done.done() and job.alone:
+            if not job.wanted():
+                self._waiting.popleft()
+            elif job.alone:
                 return jobs or [self._waiting.popleft()]
-            self._waiting.popleft()
-            if not job.done.done():  # its deadline may have passed, its client may have gone
-                jobs.append(job)
+            else:
+                jobs.append(self._waiting.popleft())
         return jobs
 
+    def _watch(self, seconds: float) -> None:
+        self._watchdog = asyncio.get_running_loop().call_later(seconds, self._kill_hung)
 
-def _too_late(timeout: float) -> str:
-    return f"deadline: the answer must be ready within {timeout * 1e3:g} ms, it was not"
+    def _kill_hung(self) -> None:
+        """End workers that have been at a pass for too long; look again when the next one would have been."""
+        self._watchdog = None
+        now = time.monotonic()
+        due = {link: one.sent + self._pass_timeout_s for link, one in self._passes.items()}
+        for link, time_due in due.items():
+            if time_due <= now:
+                link.kill()
+        if due:
+            self._watch(max(min(due.values()) - now, self._pass_timeout_s / 10))

@@ -19,9 +19,11 @@ class ServiceArguments:
     host: str = field(default="127.0.0.1", metadata={"help": "Address or name to listen on; 0.0.0.0 for every one."})
     port: int = field(default=8000, metadata={"help": "TCP port to listen on; 0 picks a free one."})
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or cuda:N."})
+    devices: str = field(default="1", metadata={"help": "How many GPUs, from the chosen one on: a number or all."})
     workers_per_device: int = field(default=1, metadata={"help": "Processes that classify, on each device."})
     api_servers: int = field(default=1, metadata={"help": "Processes that speak HTTP."})
     threads: int = field(default=1, metadata={"help": "Torch threads of each worker."})
+    access_log: bool = field(default=False, metadata={"help": "Write one JSON object a request to stdout."})
 
 
 @dataclass
@@ -36,6 +38,9 @@ class Limits:
         default=8192, metadata={"help": "Texts accepted and not yet answered, per API process; more are refused."}
     )
     timeout_s: float = field(default=30.0, metadata={"help": "Seconds after which a request is given up."})
+    pass_timeout_s: float = field(
+        default=10.0, metadata={"help": "Seconds of one pass after which its worker counts as hung and is replaced."}
+    )
 
 
 def check_numbers(arguments: ServiceArguments, limits: Limits) -> None:
@@ -58,22 +63,30 @@ def check_checkpoint(folder: str) -> str:
     return path.resolve().name
 
 
-def choose_device(device: str) -> str:
-    """`cpu` or `cuda:N` for what the user wrote; raises `InputError` when there is no such device.
+def choose_devices(device: str, devices: str) -> list[str]:
+    """`cpu`, or `cuda:N` and its successors, for what the user wrote; raises `InputError` when there is no such device.
 
     Asks the driver's tool, not CUDA: the main process forks, and a forked CUDA does not work.
     """
-    if device == "cpu":
-        return device
+    if devices != "all" and not (devices.isdecimal() and int(devices)):
+        raise InputError(f"devices must be a number from 1 on or all, got {devices!r}")
     kind, _, number = device.partition(":")
-    if device != "auto" and (kind != "cuda" or (number and not number.isdecimal()) or device.endswith(":")):
+    if device not in ("auto", "cpu") and (
+        kind != "cuda" or (number and not number.isdecimal()) or device.endswith(":")
+    ):
         raise InputError(f"device must be auto, cpu, cuda or cuda:N, got {device!r}")
-    count = _cuda_devices()
-    if device == "auto":
-        return "cuda:0" if count else "cpu"
-    if int(number or 0) >= count:
+    count = 0 if device == "cpu" else _cuda_devices()
+    if device == "cpu" or (device == "auto" and not count):
+        if devices not in ("1", "all"):
+            raise InputError(f"devices must be 1 on a CPU, got {devices}; --workers_per_device starts more workers")
+        return ["cpu"]
+    first = int(number or 0)
+    if first >= count:
         raise InputError(f"device {device!r} does not exist: there are {count} CUDA devices that torch can use here")
-    return f"cuda:{int(number or 0)}"
+    last = count if devices == "all" else first + int(devices)
+    if last > count:
+        raise InputError(f"devices must be at most {count - first} from cuda:{first} on, got {devices}")
+    return [f"cuda:{index}" for index in range(first, last)]
 
 
 def _cuda_devices() -> int:

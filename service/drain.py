@@ -29,9 +29,10 @@ class Drain:
     def on_sigterm(self) -> None:
         """Put the draining before uvicorn's own end; Ctrl-C is left to the main process, which then sends SIGTERM."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        self._loop.add_signal_handler(signal.SIGTERM, self._start)
+        self._loop.add_signal_handler(signal.SIGTERM, self.start)
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Stop being ready, then listening, then altogether."""
         if self._gateway.draining:
             return
         self._gateway.draining = self._gateway.batcher.closing = True

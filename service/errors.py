@@ -29,6 +29,10 @@ class ErrorType(Enum):
 _ALWAYS: dict[ErrorType, Headers] = {ErrorType.OVERLOADED: ((b"retry-after", b"1"),)}  # seconds
 
 
+class ClientGoneError(Exception):
+    """The client has hung up before its request was answered; nobody reads an answer."""
+
+
 class ServiceError(Exception):
     """One error as the client sees it: `message` names the field, the rule and the value received."""
 

@@ -6,14 +6,19 @@ place connects anew, and never meets half a message of the old one.
 """
 
 import asyncio
+import logging
+import os
+import signal
 import socket
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from .batcher import Batcher
 from .wire import FrameReader, Hello, Task, decode_answer, decode_hello, encode_task, frame
+
+_logger = logging.getLogger(__name__)
 
 
 class WorkerLink(asyncio.Protocol):
@@ -53,15 +58,26 @@ class WorkerLink(asyncio.Protocol):
         """Hang up; the worker ends once every API process has."""
         self._transport.close()
 
+    def kill(self) -> None:
+        """End the worker at once; its connection is lost then, and another is started in its place."""
+        _logger.error("worker %d (pid %d) hangs; killing it", self.hello.worker, self.hello.pid)
+        with suppress(ProcessLookupError):
+            os.kill(self.hello.pid, signal.SIGKILL)
+
 
 class Gateway:
-    """What the routes of one API process know of the workers."""
+    """What the routes of one API process know of the workers.
+
+    The workers of a new checkpoint form a new generation: they wait until all of them have come, then take over.
+    """
 
     def __init__(self, batcher: Batcher, expected_workers: int) -> None:
         self.batcher = batcher
         self.draining = False
+        self.generation = 0
         self._expected_workers = expected_workers
-        self._complete = asyncio.Event()
+        self._coming: list[WorkerLink] = []  # of the next generation
+        self._complete = asyncio.Event()  # each generation has its own
 
     @property
     def hellos(self) -> list[Hello]:
@@ -83,18 +99,44 @@ class Gateway:
             yield
         finally:
             server.close()
-            for link in list(self.batcher.links):
+            for link in (*self.batcher.links, *self._coming):
                 link.close()
+
+    async def reached(self, generation: int) -> None:
+        """Wait until the workers of that generation answer."""
+        while self.generation < generation:
+            await self._complete.wait()
 
     def joined(self, link: WorkerLink) -> None:
         """A worker is ready."""
-        self.batcher.joined(link)
-        if len(self.batcher.links) == self._expected_workers:
-            self._complete.set()
+        if link.hello.generation == self.generation:
+            self.batcher.joined(link)
+            if len(self.batcher.links) == self._expected_workers:
+                self._complete.set()
+        elif link.hello.generation < self.generation:
+            link.close()  # it was being restarted while another checkpoint took over
+        else:
+            self._coming = [other for other in self._coming if other.hello.generation == link.hello.generation]
+            self._coming.append(link)
+            if len(self._coming) == self._expected_workers:
+                self._switch()
 
     def lost(self, link: WorkerLink) -> None:
         """A worker has ended."""
-        self.batcher.lost(link)
+        if link in self._coming:
+            self._coming.remove(link)
+        else:
+            self.batcher.lost(link)
+
+    def _switch(self) -> None:
+        coming, self._coming = self._coming, []
+        self.generation = coming[0].hello.generation
+        for link in list(self.batcher.links):
+            self.batcher.retire(link)
+        for link in coming:
+            self.batcher.joined(link)
+        self._complete.set()
+        self._complete = asyncio.Event()
 
 
 class Rendezvous:

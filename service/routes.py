@@ -1,8 +1,11 @@
 """The HTTP application: which path leads where, and the contract's error body for everything that leads nowhere."""
 
 import importlib.metadata
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import fastapi_offline
 from fastapi.openapi.docs import get_swagger_ui_html
@@ -13,58 +16,122 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .admin import Reload, reload_route
 from .config import Limits
+from .endpoint import Endpoint, Service
 from .errors import ErrorType, Headers, ServiceError
+from .exchange import OTHER_ROUTE, Exchange, Observer, choose_request_id
 from .gateway import Gateway
+from .metrics import CONTENT_TYPE
 from .openapi import openapi_document
 from .predict import PredictEndpoint
+from .timing import microseconds
 
 _ASSETS = "/docs/assets"
 _VERSIONS = ("textcnn-service", "litserve", "torch", "tokenizers")
 
 
-class FastPath:
-    """Sends the paths of `endpoints` straight to them, and the others on to the framework."""
+@dataclass(frozen=True)
+class Keys:
+    """Secrets from the environment; without `admin` nobody can reload, without `api` everybody can classify."""
 
-    def __init__(self, app: ASGIApp, endpoints: Mapping[str, ASGIApp]) -> None:
+    api: str | None = None
+    admin: str | None = None
+
+
+class FastPath:
+    """Sends the paths of `endpoints` straight to them, and the others on to the framework, named and observed too."""
+
+    def __init__(self, app: ASGIApp, endpoints: Mapping[str, Endpoint], observers: Sequence[Observer]) -> None:
         self._app = app
         self._endpoints = endpoints
+        self._observers = observers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand one request to its endpoint or on."""
-        endpoint = self._endpoints.get(scope["path"]) if scope["type"] == "http" else None
-        await (endpoint or self._app)(scope, receive, send)
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif endpoint := self._endpoints.get(scope["path"]):
+            await endpoint(scope, receive, send)
+        else:
+            await self._hand_on(scope, receive, send)
+
+    async def _hand_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        exchange = Exchange(choose_request_id(headers), scope["method"], OTHER_ROUTE, scope["path"], headers)
+
+        async def named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                exchange.status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", exchange.request_id.encode())]
+            await send(message)
+
+        await self._app(scope, receive, named)
+        exchange.latency.total_us = microseconds(time.monotonic() - exchange.arrived)
+        for observer in self._observers:
+            observer(exchange)
 
 
-def install(app: Starlette, gateway: Gateway, limits: Limits, api_key: str | None) -> None:
+def endpoints(service: Service) -> list[Endpoint]:
+    """Every route that classifies; a dialect is listed here."""
+    return [PredictEndpoint(service)]
+
+
+ROUTES = [PredictEndpoint.route]  # what metrics tell apart; fixed before the processes fork
+
+
+def install(app: Starlette, service: Service, keys: Keys, reload: Reload) -> None:
     """Make `app` speak the contract, and nothing of what it spoke before."""
-    app.router.routes[:] = _routes(gateway, limits)
+    app.router.routes[:] = _routes(service, openapi_document(with_reload=bool(keys.admin)))
+    if keys.admin:
+        app.router.routes.append(reload_route(keys.admin, service, reload))
     app.router.redirect_slashes = False
-    predict = PredictEndpoint(gateway, limits, api_key)
-    app.user_middleware[:] = [Middleware(FastPath, endpoints={"/predict": predict})]
+    fast = {endpoint.route: endpoint for endpoint in endpoints(service)}
+    observers = (service.metrics.replied, *service.observers)
+    app.user_middleware[:] = [Middleware(FastPath, endpoints=fast, observers=observers)]
     app.add_exception_handler(HTTPException, _refuse)
     app.add_exception_handler(Exception, _apologise)
 
 
-def _routes(gateway: Gateway, limits: Limits) -> list[BaseRoute]:
+def _routes(service: Service, document: dict[str, Any]) -> list[BaseRoute]:
+    gateway = service.gateway
+
     async def ready(_: Request) -> Response:
         status = "ready" if gateway.ready else "not ready"
         return JSONResponse({"status": status, "workers_ready": len(gateway.hellos)}, 200 if gateway.ready else 503)
 
     async def info(_: Request) -> Response:
-        return JSONResponse(_info(gateway, limits))
+        return JSONResponse(_info(gateway, service.limits))
+
+    async def metrics(_: Request) -> Response:
+        return Response(service.metrics.exposition() + _gauges(gateway), media_type=CONTENT_TYPE)
+
+    async def openapi(_: Request) -> Response:
+        return JSONResponse(document)
 
     return [
         Route("/", _redirect),
         Route("/health", _health),
         Route("/ready", ready),
         Route("/info", info),
-        Route("/openapi.json", _openapi),
+        Route("/metrics", metrics),
+        Route("/openapi.json", openapi),
         Route("/docs", _docs),
         Mount(_ASSETS, StaticFiles(directory=Path(fastapi_offline.__file__).parent / "static")),
     ]
+
+
+def _gauges(gateway: Gateway) -> str:
+    """What is no sum over processes: every API process sees the same workers."""
+    lines = ["# HELP textcnn_workers_ready Workers that answer.", "# TYPE textcnn_workers_ready gauge"]
+    lines.append(f"textcnn_workers_ready {len(gateway.hellos)}")
+    lines += ["# HELP textcnn_model_info Checkpoint that answers.", "# TYPE textcnn_model_info gauge"]
+    for model in {hello.model["revision"]: hello.model for hello in gateway.hellos}.values():
+        name = model["name"].replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        lines.append(f'textcnn_model_info{{name="{name}",revision="{model["revision"]}"}} 1')
+    return "\n".join((*lines, ""))
 
 
 def _info(gateway: Gateway, limits: Limits) -> dict[str, object]:
@@ -98,10 +165,6 @@ async def _health(_: Request) -> Response:
 
 async def _redirect(_: Request) -> Response:
     return RedirectResponse("docs")
-
-
-async def _openapi(_: Request) -> Response:
-    return JSONResponse(openapi_document())
 
 
 async def _docs(_: Request) -> HTMLResponse:

@@ -113,6 +113,21 @@ class LimitsInfo(_Reply):
     max_batch_size: int = Field(description="texts in a pass")
     max_length: int = Field(description="tokens that the model reads of a text; the rest is cut")
     timeout_s: float = Field(description="seconds after which a request is given up")
+    pass_timeout_s: float = Field(description="seconds of one pass after which its worker is replaced")
+
+
+class ReloadRequest(BaseModel):
+    """Which checkpoint to load."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    checkpoint: str | None = Field(default=None, description="folder on the server; the present one when absent")
+
+
+class ReloadReply(_Reply):
+    """Which checkpoint has taken over."""
+
+    model: ModelInfo
 
 
 class InfoReply(_Reply):

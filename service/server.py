@@ -1,15 +1,17 @@
 """The LitServe server: its processes, from start to a clean end.
 
-LitServe starts the workers (spawn) and the API processes (fork) and ends them. What it leaves open is closed here: a
-worker that dies while it loads or later, SIGTERM, a second signal, hosts and ports of any kind.
+LitServe starts the API processes (fork) and ends all. What it leaves open is closed here: a worker that dies while it
+loads or later, SIGTERM, a second signal, the death of the main process, hosts and ports of any kind.
 """
 
+import copy
 import gc
 import multiprocessing
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
@@ -18,17 +20,27 @@ from types import FrameType
 from typing import Any
 
 from litserve import LitServer
-from litserve.utils import WorkerSetupStatus
+from litserve.loops import inference_worker
+
+from model.errors import InputError
 
 from .batcher import Batcher
+from .channels import ApiChannel, WorkerReports, keep_one_end
 from .config import Limits, ServiceArguments
 from .drain import Drain
+from .endpoint import Service
+from .errors import ErrorType, ServiceError
+from .exchange import Observer
 from .gateway import Gateway, Rendezvous
-from .routes import install
+from .metrics import Metrics
+from .routes import ROUTES, Keys, install
 from .supervisor import Supervisor
-from .worker import EXIT_MISTAKE, ClassifierAPI, SocketLoop
+from .swap import Swap
+from .worker import ClassifierAPI, Load, SocketLoop, load_classifier
 
 KEEP_ALIVE_S = 75  # longer than the usual proxy keeps an idle connection, so that the proxy is the one to close it
+_UNHEARD = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}  # by workers: the API processes tell them when to end
+_GC_THRESHOLD = (50_000, 20, 100)  # collections are rare and short; requests leave no cycles behind
 
 
 class StartUpError(RuntimeError):
@@ -36,37 +48,41 @@ class StartUpError(RuntimeError):
 
 
 class Server(LitServer):  # type: ignore[misc]  # LitServe ships no types
-    """Serves one checkpoint on `listener`, and calls `announce` once requests are answered."""
+    """Serves a checkpoint on `listener` with workers on `devices`; calls `announce` once requests are answered."""
 
     def __init__(
         self,
         arguments: ServiceArguments,
         limits: Limits,
-        device: str,
+        devices: Sequence[str],
         listener: socket.socket,
         announce: Callable[[], None],
-        api_key: str | None,
+        keys: Keys,
+        observers: Sequence[Observer] = (),
+        load: Load = load_classifier,
     ) -> None:
         self._arguments = arguments
-        self._limits = limits
         self._listener = listener
         self._rendezvous = Rendezvous(arguments.api_servers)
-        self._supervisor = Supervisor(self, announce, arguments.api_servers)
+        self._channels = [ApiChannel() for _ in range(arguments.api_servers)]
+        self._worker_devices = [device for device in devices for _ in range(arguments.workers_per_device)]
         self._main_pid = os.getpid()
         self._stopping = False
-        kind, _, number = device.partition(":")
+        self._generation = self._newest_generation = 0
+        self.reports = WorkerReports()
+        loop = SocketLoop(self._rendezvous.addresses)
         super().__init__(
-            ClassifierAPI(arguments.checkpoint, arguments.threads, SocketLoop(self._rendezvous.addresses)),
-            accelerator=kind,
-            devices=[int(number)] if number else 1,
-            workers_per_device=arguments.workers_per_device,
-            restart_workers=True,
+            ClassifierAPI(arguments.checkpoint, arguments.threads, loop, self.reports.sink, load),
+            accelerator="cpu",  # LitServe's idea of devices is not used: it cannot leave some out
             disable_openapi_url=True,  # our document replaces it
         )
         self.uvicorn_graceful_timeout = int(limits.timeout_s) + 1  # seconds: every accepted request ends before
-        batcher = Batcher(limits.max_batch_size, limits.max_waiting_texts)
-        self.gateway = Gateway(batcher, len(self.devices) * arguments.workers_per_device)
-        install(self.app, self.gateway, limits, api_key)
+        self.metrics = Metrics(ROUTES, arguments.api_servers + 1)
+        self.metrics.use_row(arguments.api_servers)  # the API processes have those before
+        self._supervisor = Supervisor(self, self._channels, self.metrics, announce)
+        batcher = Batcher(limits.max_batch_size, limits.max_waiting_texts, limits.pass_timeout_s, self.metrics)
+        self.gateway = Gateway(batcher, len(self._worker_devices))
+        install(self.app, Service(self.gateway, limits, self.metrics, keys.api, observers), keys, self._reload)
 
     def serve(self) -> int:
         """Serve until SIGINT or SIGTERM; the exit status of the program.
@@ -75,6 +91,8 @@ class Server(LitServer):  # type: ignore[misc]  # LitServe ships no types
         """
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._stop)
+        signal.signal(signal.SIGHUP, self._hang_up)
+        gc.set_threshold(*_GC_THRESHOLD)
         gc.collect()
         gc.freeze()  # before the forks: the API processes share these pages and never collect them
         try:
@@ -102,31 +120,78 @@ class Server(LitServer):  # type: ignore[misc]  # LitServe ships no types
     @asynccontextmanager
     async def lifespan(self, app: Any) -> AsyncIterator[None]:
         """What an API process does besides answering; LitServe's own task, which polls its queue, is not needed."""
-        async with self.gateway.listening(self._rendezvous.listeners[app.response_queue_id]):
-            Drain(self.gateway, self._listener).on_sigterm()
-            self._supervisor.api_process_ready()
+        index = app.response_queue_id
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the main process reloads
+        self.metrics.use_row(index)
+        self._channel = keep_one_end(self._channels, index)
+        async with self.gateway.listening(self._rendezvous.listeners[index]):
+            drain = Drain(self.gateway, self._listener)
+            drain.on_sigterm()
+            self._channel.open_in_api_process(drain.start)
             yield
 
+    async def _reload(self, checkpoint: str | None) -> str:
+        """In an API process: why `checkpoint` could not take over; nothing when it has."""
+        outcome = await self._channel.reload(checkpoint)
+        if outcome.busy:
+            raise ServiceError(
+                ErrorType.OVERLOADED, "checkpoint: one can be loaded at a time, another one is being loaded"
+            )
+        if not outcome.sentence:
+            await self.gateway.reached(outcome.generation)
+        return outcome.sentence
+
+    def start_worker(self, index: int, checkpoint: str, generation: int) -> BaseProcess:
+        """Start a worker; it forks from a process that has imported torch already, which saves it seconds."""
+        api = copy.copy(self.lit_api)
+        api.checkpoint, api.generation = checkpoint, generation
+        process = multiprocessing.get_context("forkserver").Process(
+            target=inference_worker,
+            args=(api, self._worker_devices[index], index, None, None, self.reports.sink, self._callback_runner, False),
+            name=f"worker-{index}",
+        )
+        with signals_blocked():
+            process.start()
+        return process
+
     def launch_inference_worker(self, lit_api: Any) -> list[BaseProcess]:
-        """Start the workers so that a terminal's Ctrl-C, which every process of the group gets, does not end them."""
-        with sigint_blocked():
-            return list(super().launch_inference_worker(lit_api))
+        """Start all workers."""
+        multiprocessing.set_forkserver_preload(["torch", "model.classifier", "service.worker"])
+        return [self.launch_single_inference_worker(lit_api, index) for index in range(len(self._worker_devices))]
 
     def launch_single_inference_worker(self, lit_api: Any, worker_id: int) -> BaseProcess:
-        """Start one worker in the place of another that died."""
-        with sigint_blocked():
-            process: BaseProcess = super().launch_single_inference_worker(lit_api, worker_id)
-        return process
+        """Start one worker, maybe in the place of another that died."""
+        return self.start_worker(worker_id, lit_api.checkpoint, self._generation)
+
+    def next_generation(self) -> int:
+        """The number of the next generation of workers; one that fails to load uses its number up."""
+        self._newest_generation += 1
+        return self._newest_generation
+
+    def commit(self, swap: Swap) -> None:
+        """A checkpoint has taken over: its workers are watched from now on; those before it end by themselves."""
+        self.lit_api.checkpoint, self._generation = swap.checkpoint, swap.generation
+        self.inference_workers[:] = swap.workers
 
     def verify_worker_status(self) -> None:
         """Wait until every worker is ready; LitServe itself waits for one of them, and for ever if it has died."""
-        while not all(status == WorkerSetupStatus.READY for status in self.workers_setup_status.values()):
-            wait([worker.sentinel for worker in self.inference_workers], timeout=0.05)
+        waiting = {worker.pid for worker in self.inference_workers}
+        while waiting:
+            wait([self.reports.reader, *(worker.sentinel for worker in self.inference_workers)])
+            while self.reports.reader.poll():
+                report = self.reports.read()
+                if report.sentence:
+                    raise InputError(report.sentence)
+                waiting -= {report.pid} if report.status == "ready" else set()
             for worker in self.inference_workers:
-                if worker.exitcode == EXIT_MISTAKE:
-                    raise SystemExit(EXIT_MISTAKE)  # it has said why
                 if worker.exitcode is not None:
                     raise StartUpError(f"a worker ended with status {worker.exitcode} before it was ready")
+
+    def _init_manager(self, num_api_servers: int) -> "_NoManager":
+        """LitServe's queues live in a process of their own, which would hold the port if the main process died."""
+        self._transport = _NoManager()
+        self._shutdown_event = threading.Event()
+        return self._transport
 
     def _start_worker_monitoring(self, manager: Any, uvicorn_workers: dict[int, BaseProcess]) -> None:
         """Watch the processes without LitServe's polling, which takes 2 s to see a dead worker."""
@@ -144,12 +209,27 @@ class Server(LitServer):  # type: ignore[misc]  # LitServe ships no types
         self._stopping = True
         raise KeyboardInterrupt  # what LitServe shuts down on
 
+    def _hang_up(self, number: int, frame: FrameType | None) -> None:
+        """Load the checkpoint anew."""
+        if os.getpid() == self._main_pid:
+            self._supervisor.reload()
+
+
+class _NoManager:
+    """Stands where LitServe closes its queues and the process that held them."""
+
+    def close(self, send_sentinel: bool) -> None:
+        """Nothing to close."""
+
+    def shutdown(self) -> None:
+        """Nothing to shut down."""
+
 
 @contextmanager
-def sigint_blocked() -> Iterator[None]:
-    """Processes started inside never get SIGINT."""
+def signals_blocked() -> Iterator[None]:
+    """Processes started inside never get the signals that are meant for the main process."""
     resource_tracker.ensure_running()  # else starting a process starts it first, which unblocks SIGINT
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _UNHEARD)
     try:
         yield
     finally:

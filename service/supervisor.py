@@ -1,4 +1,4 @@
-"""Watches the processes from the main one: restarts workers, ends the service when nobody speaks HTTP any more."""
+"""Watches the processes from the main one: restarts workers, swaps checkpoints, ends the service when it must."""
 
 import logging
 import multiprocessing
@@ -6,29 +6,34 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
+
+from pydantic_core import from_json
+
+from .channels import ApiChannel, ReloadOutcome
+from .metrics import Metrics
+from .swap import Swap
 
 _RESTART_PAUSE_S = 1.0  # between restarts of a worker that dies while it loads
 _logger = logging.getLogger(__name__)
 
 
 class Supervisor:
-    """A thread that sleeps until a process dies."""
+    """A thread that sleeps until a process dies, speaks, or is told to."""
 
-    def __init__(self, server: Any, announce: Callable[[], None], api_processes: int) -> None:
+    def __init__(self, server: Any, channels: Sequence[ApiChannel], metrics: Metrics, announce: Callable[[], None]):
         self.status = 0  # exit status of the service
         self._server = server
+        self._channels = {channel.main_end: channel for channel in channels}
+        self._metrics = metrics
         self._announce = announce
-        self._starting = api_processes
+        self._starting = len(channels)
         self._api_processes: Sequence[BaseProcess] = []
-        self._ready_in, self._ready_out = multiprocessing.Pipe(duplex=False)
-        self._stop_in, self._stop_out = multiprocessing.Pipe(duplex=False)
-
-    def api_process_ready(self) -> None:
-        """Called in an API process once it answers requests."""
-        self._ready_out.send_bytes(b"ready")
+        self._ready_workers: set[int] = set()  # pids
+        self._swap: Swap | None = None
+        self._orders_in, self._orders_out = multiprocessing.Pipe(duplex=False)
 
     def watch(self, api_processes: Sequence[BaseProcess]) -> None:
         """Start watching; called in the main process once all processes run."""
@@ -37,37 +42,89 @@ class Supervisor:
 
     def stop(self) -> None:
         """Let the API processes drain, all at once; whatever dies from now on is meant to."""
-        self._stop_out.send_bytes(b"stop")
+        self._orders_out.send_bytes(b"stop")
         for process in self._api_processes:
             process.terminate()
 
+    def reload(self) -> None:
+        """Load the checkpoint folder anew; called by a signal's handler."""
+        self._orders_out.send_bytes(b"reload")
+
     def _watch(self) -> None:
-        while True:
-            workers = self._server.inference_workers
-            sentinels = [process.sentinel for process in (*workers, *self._api_processes)]
-            ready = wait([self._stop_in, self._ready_in, *sentinels])
-            if self._stop_in in ready:
-                return
-            if self._ready_in in ready:
-                self._ready_in.recv_bytes()
-                self._starting -= 1
-                if not self._starting:
-                    self._announce()
-            if any(process.sentinel in ready for process in self._api_processes):
-                self._give_up()
-                return
-            for index, worker in enumerate(workers):
-                if worker.sentinel in ready:
-                    self._restart(index, worker)
+        stopped = False
+        while not stopped:
+            stopped = self._step()
+        if self._swap:
+            self._swap.cancel()
+
+    def _step(self) -> bool:
+        """Deal with what has happened; True when there is nothing to watch any more."""
+        reports = self._server.reports
+        swapping = self._swap.workers if self._swap else []
+        watched = (*self._server.inference_workers, *swapping, *self._api_processes)
+        ready = wait([self._orders_in, reports.reader, *self._channels, *(process.sentinel for process in watched)])
+        if self._orders_in in ready:
+            if self._orders_in.recv_bytes() == b"stop":
+                return True
+            self._begin_swap(None, None)
+        while reports.reader.poll():  # all of them: what a worker said stands before its end
+            self._take_report()
+        for end in [end for end in ready if isinstance(end, Connection) and end in self._channels]:
+            self._hear(end)
+        if any(process.sentinel in ready for process in self._api_processes):
+            self._give_up()
+            return True
+        if self._swap and (ended := [worker for worker in self._swap.workers if worker.sentinel in ready]):
+            self._end_swap(self._swap.fail(ended[0]))
+        for index, worker in enumerate(self._server.inference_workers):
+            if worker.sentinel in ready:
+                self._restart(index, worker)
+        return False
+
+    def _hear(self, end: Connection) -> None:
+        """Take a message of an API process."""
+        try:
+            message = from_json(end.recv_bytes())
+        except (EOFError, OSError):
+            del self._channels[end]  # its sentinel says the same
+            return
+        if "reload" in message:
+            self._begin_swap(message["reload"], self._channels[end])
+            return
+        self._starting -= 1
+        if not self._starting:
+            self._announce()
+
+    def _take_report(self) -> None:
+        report = self._server.reports.read()
+        if report.status == "ready":
+            self._ready_workers.add(report.pid)
+        if self._swap and self._swap.take(report):
+            self._server.commit(self._swap)
+            self._end_swap(ReloadOutcome(generation=self._swap.generation))
+
+    def _begin_swap(self, checkpoint: str | None, asker: ApiChannel | None) -> None:
+        if self._swap is None:
+            self._swap = Swap(self._server, checkpoint, asker)
+        elif asker:
+            asker.answer(ReloadOutcome(busy=True))
+
+    def _end_swap(self, outcome: ReloadOutcome) -> None:
+        swap, self._swap = self._swap, None
+        self._metrics.add("failed_reloads_total" if outcome.sentence else "reloads_total")
+        if outcome.sentence:
+            _logger.error("the checkpoint was not changed: %s", outcome.sentence)
+        if swap and swap.asker:
+            swap.asker.answer(outcome)
 
     def _restart(self, index: int, worker: BaseProcess) -> None:
+        """Start another worker in the place of one that has ended."""
         worker.join()
         _logger.warning("worker %d (pid %d) ended with status %s; restarting it", index, worker.pid, worker.exitcode)
-        server = self._server
-        was_ready = server.workers_setup_status[f"predict_{index}"] == "ready"
-        if not was_ready and self._stop_in.poll(_RESTART_PAUSE_S):
-            return
-        server.inference_workers[index] = server.launch_single_inference_worker(server.lit_api, index)
+        if worker.pid not in self._ready_workers and self._orders_in.poll(_RESTART_PAUSE_S):
+            return  # an order has come: it is dealt with first
+        self._metrics.add("worker_restarts_total")
+        self._server.inference_workers[index] = self._server.launch_single_inference_worker(self._server.lit_api, index)
 
     def _give_up(self) -> None:
         _logger.error("an API process ended; ending the service")

@@ -11,18 +11,28 @@ _LENGTH = Struct(">I")
 
 
 @dataclass(frozen=True)
+class Options:
+    """What a request wants to know of its texts; the defaults are left out of messages."""
+
+    top_k: int | None = None  # how many scores, the highest; None keeps all
+
+
+@dataclass(frozen=True)
 class Task:
-    """One pass over `texts`; each text's `top_k` cuts its scores (None keeps all)."""
+    """One pass over `texts`: the first `counts[0]` of them with `options[0]`, and so on for each share."""
 
     texts: list[str]
-    top_k: list[int | None]
+    counts: list[int]
+    options: list[Options]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one pass gave: a JSON `fragments` entry per text, empty where `errors` names its index.
+    """What one pass gave: for each share its predictions as JSON, or the error of its first text that failed.
 
-    `started` is `time.monotonic()`, one clock for every process of the machine.
+    A fragment holds the elements of a JSON array without its brackets, so that those of several passes can be joined.
+    `errors` maps a share to the place of that text in the share and to what is wrong with it. `started` is
+    `time.monotonic()`, one clock for every process of the machine.
     """
 
     started: float
@@ -33,7 +43,7 @@ class Answer:
     batch_size: int
     passes: int
     fragments: list[bytes]
-    errors: dict[int, str] = field(default_factory=dict)
+    errors: dict[int, tuple[int, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,7 @@ class Hello:
 
     pid: int
     worker: int
+    generation: int  # rises with each checkpoint that the service is told to load
     device: str
     model: dict[str, str]  # name, revision
     labels: list[str]
@@ -72,14 +83,18 @@ class FrameReader:
             yield payload
 
 
+_DEFAULT = Options()
+
+
 def encode_task(task: Task) -> bytes:
     """A task's payload."""
-    return to_json({"texts": task.texts, "top_k": task.top_k})
+    return to_json({"texts": task.texts, "counts": task.counts, "options": list(map(_given, task.options))})
 
 
 def decode_task(payload: bytes) -> Task:
     """The task in `payload`."""
-    return Task(**from_json(payload))
+    raw = from_json(payload)
+    return Task(raw["texts"], raw["counts"], [Options(**given) if given else _DEFAULT for given in raw["options"]])
 
 
 def encode_hello(hello: Hello) -> bytes:
@@ -104,8 +119,12 @@ def decode_answer(payload: bytes) -> Answer:
     start = _LENGTH.size + _LENGTH.unpack_from(payload)[0]
     header = from_json(payload[_LENGTH.size : start])
     header["fragments"] = _cut(payload, start, header["fragments"])
-    header["errors"] = {int(index): message for index, message in header["errors"].items()}
+    header["errors"] = {int(share): (place, message) for share, (place, message) in header["errors"].items()}
     return Answer(**header)
+
+
+def _given(options: Options) -> dict[str, Any] | None:
+    return None if options == _DEFAULT else asdict(options)
 
 
 def _cut(payload: bytes, start: int, lengths: Sequence[int]) -> list[bytes]:

@@ -5,75 +5,46 @@ in the kernel until a task comes and never polls.
 """
 
 import gc
-import logging
 import os
 import selectors
-import signal
 import socket
-import sys
-import time
-from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
+import numpy as np
 from litserve import LitAPI
 from litserve.loops import LitLoop
-from pydantic_core import to_json
 
 from model.errors import InputError
 
-from .wire import Answer, FrameReader, Hello, Task, decode_task, encode_answer, encode_hello, frame
+from .channels import ReportSink
+from .passes import Classifier, perform
+from .wire import FrameReader, Hello, decode_task, encode_answer, encode_hello, frame
 
 EXIT_MISTAKE = 2  # the user gave something wrong: a checkpoint or a device
 _CHUNK = 1 << 18  # bytes read at once
-_logger = logging.getLogger(__name__)
 
 
-class Prediction(Protocol):
-    """What the worker needs of `model.classifier.Prediction`."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON-ready form."""
-
-
-class Timing(Protocol):
-    """What the worker needs of `model.classifier.Timing`."""
-
-    device: str
-    clock: str
-    tokenize_ms: float
-    inference_ms: float
-    batch_size: int
-    passes: int
-
-
-class Classifier(Protocol):
-    """What the worker needs of `model.classifier.TextClassifier`."""
-
-    name: str
-    revision: str
-    labels: list[str]
-    problem_type: str
-    max_length: int
-    device: str
-
-    def classify(self, texts: Sequence[str]) -> tuple[Sequence[Prediction], Timing]:
-        """Predictions in the texts' order, and what they cost."""
+Load = Callable[[str, str, int], Classifier]
 
 
 class ClassifierAPI(LitAPI):  # type: ignore[misc]  # LitServe ships no types
-    """LitServe's hook into the worker process."""
+    """LitServe's hook into the worker process; `load` makes a classifier of checkpoint, device and threads."""
 
-    def __init__(self, checkpoint: str, threads: int, loop: LitLoop) -> None:
+    def __init__(self, checkpoint: str, threads: int, loop: LitLoop, reports: ReportSink, load: Load) -> None:
         super().__init__(loop=loop)
-        self._checkpoint = checkpoint
+        self.checkpoint = checkpoint
+        self.generation = 0
         self._threads = threads
+        self._reports = reports
+        self._load = load
 
     def setup(self, device: str) -> None:
-        """Load the checkpoint and answer a first real inference; a user's mistake ends the process with status 2."""
+        """Load the checkpoint and answer a first real inference; a user's mistake is reported and ends the process."""
         try:
-            self.classifier = load_classifier(self._checkpoint, device, self._threads)
+            self.classifier = self._load(self.checkpoint, device, self._threads)
         except InputError as mistake:
-            sys.stderr.write(f"error: {mistake}\n")
+            self._reports.write("error", str(mistake))
             raise SystemExit(EXIT_MISTAKE) from None
 
 
@@ -87,33 +58,35 @@ class SocketLoop(LitLoop):  # type: ignore[misc]  # LitServe ships no types
     def run(self, lit_api: ClassifierAPI, device: str, worker_id: int, *_: Any) -> None:
         """Serve for as long as there is an API process, then end this worker.
 
-        A group's SIGTERM must not take the requests in flight along: the API processes answer them, then hang up.
+        Signals are blocked: the API processes answer what is in flight, then hang up.
         """
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         gc.collect()
         gc.freeze()  # what was loaded stays: no collection walks through it again
         connections = [_connect(address) for address in self._addresses]
-        serve(lit_api.classifier, worker_id, connections)
+        serve(lit_api.classifier, worker_id, lit_api.generation, connections)
         raise SystemExit(0)
 
 
 def load_classifier(checkpoint: str, device: str, threads: int) -> Classifier:
-    """The classifier after a first inference on `threads` threads."""
+    """The classifier after a first inference on `threads` threads; raises `InputError` if its scores are no numbers."""
     import torch  # here: the API process imports this module too, and must not pay two seconds for torch
 
     from model.classifier import TextClassifier
 
     torch.set_num_threads(threads)
     classifier = TextClassifier.from_pretrained(checkpoint, device)
-    classifier.classify(["warm up"])
+    outputs, _ = classifier.score(["warm up"])
+    if not np.isfinite(outputs).all():
+        raise InputError(f"checkpoint {checkpoint!r} must give finite scores, it gives {outputs.tolist()}")
     return cast(Classifier, classifier)
 
 
-def serve(classifier: Classifier, worker_id: int, connections: Sequence[socket.socket]) -> None:
+def serve(classifier: Classifier, worker_id: int, generation: int, connections: Sequence[socket.socket]) -> None:
     """Say hello on every connection, then answer every task, until all connections are closed."""
+    hello = frame(encode_hello(_hello(classifier, worker_id, generation)))
     with selectors.DefaultSelector() as selector:
         for connection in connections:
-            connection.sendall(frame(encode_hello(_hello(classifier, worker_id))))
+            connection.sendall(hello)
             selector.register(connection, selectors.EVENT_READ, FrameReader())
         while selector.get_map():
             for key, _ in selector.select():
@@ -134,58 +107,11 @@ def _answer_waiting(classifier: Classifier, connection: socket.socket, reader: F
     return bool(chunk)
 
 
-def perform(classifier: Classifier, task: Task) -> Answer:
-    """The answer to `task`; a text that the classifier fails on gets an error, and its neighbours their predictions."""
-    started = time.monotonic()
-    try:
-        predictions, timing = classifier.classify(task.texts)
-    except Exception as error:  # noqa: BLE001  # whatever it is, it must stay within the pass that met it
-        return _perform_apart(classifier, task, error, started)
-    return Answer(
-        started,
-        timing.device,
-        timing.clock,
-        timing.tokenize_ms,
-        timing.inference_ms,
-        timing.batch_size,
-        timing.passes,
-        [_fragment(prediction, top_k) for prediction, top_k in zip(predictions, task.top_k, strict=True)],
-    )
-
-
-def _perform_apart(classifier: Classifier, task: Task, error: Exception, started: float) -> Answer:
-    """Halve the pass until the text that fails stands alone."""
-    if len(task.texts) == 1:
-        _logger.error("the classifier failed on a text of %d characters: %s", len(task.texts[0]), type(error).__name__)
-        sentence = f"the classifier failed on it ({type(error).__name__})"
-        return Answer(started, classifier.device, "", 0.0, 0.0, 1, 1, [b""], {0: sentence})
-    middle = len(task.texts) // 2
-    first = perform(classifier, Task(task.texts[:middle], task.top_k[:middle]))
-    second = perform(classifier, Task(task.texts[middle:], task.top_k[middle:]))
-    return Answer(
-        started,
-        first.device,
-        first.clock or second.clock,
-        first.tokenize_ms + second.tokenize_ms,
-        first.inference_ms + second.inference_ms,
-        first.batch_size + second.batch_size,
-        first.passes + second.passes,
-        first.fragments + second.fragments,
-        first.errors | {middle + index: sentence for index, sentence in second.errors.items()},
-    )
-
-
-def _fragment(prediction: Prediction, top_k: int | None) -> bytes:
-    document = prediction.to_dict()
-    if top_k is not None and "scores" in document:
-        document["scores"] = dict(list(document["scores"].items())[:top_k])
-    return to_json(document)
-
-
-def _hello(classifier: Classifier, worker_id: int) -> Hello:
+def _hello(classifier: Classifier, worker_id: int, generation: int) -> Hello:
     return Hello(
         os.getpid(),
         worker_id,
+        generation,
         classifier.device,
         {"name": classifier.name, "revision": classifier.revision},
         list(classifier.labels),

@@ -20,8 +20,10 @@ from starlette.applications import Starlette
 
 from service.batcher import Batcher
 from service.config import Limits
+from service.endpoint import Service
 from service.gateway import Gateway, Rendezvous
-from service.routes import install
+from service.metrics import Metrics
+from service.routes import ROUTES, Keys, install
 from service.worker import serve
 
 T = TypeVar("T")
@@ -62,7 +64,7 @@ class FakeClassifier:
     device: str = "cpu"
     passes: list[list[str]] = field(default_factory=list)
 
-    def classify(self, texts: Sequence[str]) -> tuple[list[FakePrediction], FakeTiming]:
+    def classify(self, texts: Sequence[str], top_k: int | None = None) -> tuple[list[FakePrediction], FakeTiming]:
         self.passes.append(list(texts))
         self.before(texts)
         if POISON in texts:
@@ -83,16 +85,22 @@ class Client(httpx.AsyncClient):
 
 @asynccontextmanager
 async def application(
-    classifier: FakeClassifier, limits: Limits | None = None, api_key: str | None = None
+    classifier: FakeClassifier, limits: Limits | None = None, api_key: str | None = None, **options: Any
 ) -> AsyncIterator[Client]:
-    """A client of the whole service but for LitServe: routes, batcher, real sockets, and a worker in a thread."""
+    """A client of the whole service but for LitServe: routes, batcher, real sockets, and a worker in a thread.
+
+    `options` are those of `service.endpoint.Service`, and `admin_key` with `reload`.
+    """
     limits = limits or Limits()
     rendezvous = Rendezvous(1)
-    gateway = Gateway(Batcher(limits.max_batch_size, limits.max_waiting_texts), expected_workers=1)
+    metrics = Metrics(ROUTES)
+    batcher = Batcher(limits.max_batch_size, limits.max_waiting_texts, limits.pass_timeout_s, metrics)
+    gateway = Gateway(batcher, expected_workers=1)
     worker = threading.Thread(target=_work, args=(classifier, rendezvous.addresses[0]))
     worker.start()
     app = Starlette()
-    install(app, gateway, limits, api_key)
+    keys, reload = Keys(api_key, options.pop("admin_key", None)), options.pop("reload", None)
+    install(app, Service(gateway, limits, metrics, api_key, **options), keys, reload)
     async with gateway.listening(rendezvous.listeners[0]):
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with Client(transport=transport, base_url="http://service") as client:
@@ -105,7 +113,7 @@ async def application(
 def _work(classifier: FakeClassifier, address: str) -> None:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.connect(address)
-    serve(classifier, 0, [connection])
+    serve(classifier, 0, 0, [connection])
 
 
 @dataclass

@@ -63,8 +63,8 @@ def test_the_parts_of_a_requests_time_never_exceed_its_total() -> None:
         time.sleep(0.02)
 
     class Timed(FakeClassifier):
-        def classify(self, texts: Any) -> Any:
-            predictions, timing = super().classify(texts)
+        def classify(self, texts: Any, top_k: int | None = None) -> Any:
+            predictions, timing = super().classify(texts, top_k)
             timing.tokenize_ms, timing.inference_ms = 2.0, 18.0
             return predictions, timing
 
@@ -217,7 +217,7 @@ def test_openapi_knows_every_status_that_a_route_can_answer() -> None:
     async def scenario() -> None:
         async with application(FakeClassifier()) as client:
             document = (await client.get("/openapi.json")).json()
-            assert set(document["paths"]) == {"/predict", "/health", "/ready", "/info"}
+            assert set(document["paths"]) == {"/predict", "/health", "/ready", "/info", "/metrics"}
             statuses = set(document["paths"]["/predict"]["post"]["responses"])
             assert statuses == {"200", "400", "401", "413", "415", "422", "500", "503", "504"}
             references = re.findall(r'"\$ref": ?"#/components/schemas/(\w+)"', json.dumps(document))

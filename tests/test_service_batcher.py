@@ -2,15 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.batcher import Batcher, Job
-from service.errors import ErrorType, ServiceError
-from service.wire import Answer, Hello, Task
+from service.batcher import Batcher
+from service.errors import ClientGoneError, ErrorType, ServiceError
+from service.job import Job
+from service.metrics import Metrics
+from service.wire import Answer, Hello, Options, Task
 from tests.servers import run
 
 MODEL = {"name": "fake", "revision": "sha256:00"}
@@ -19,19 +21,27 @@ MODEL = {"name": "fake", "revision": "sha256:00"}
 class FakeLink:
     """Keeps the tasks it is given, and answers when told to."""
 
-    def __init__(self) -> None:
-        self.hello = Hello(1, 0, "cpu", MODEL, [], "single_label_classification", 8)
+    def __init__(self, model: dict[str, str] | None = None) -> None:
+        self.hello = Hello(1, 0, 0, "cpu", model or MODEL, [], "single_label_classification", 8)
         self.tasks: list[Task] = []
+        self.closed = False
+        self.killed = asyncio.Event()
 
     def send(self, task: Task) -> None:
         self.tasks.append(task)
 
     def close(self) -> None:
-        raise NotImplementedError
+        self.closed = True
 
-    def answer(self, batcher: Batcher, errors: dict[int, str] | None = None) -> None:
-        texts = self.tasks[-1].texts
-        fragments = [text.encode() for text in texts]
+    def kill(self) -> None:
+        self.killed.set()
+
+    def answer(self, batcher: Batcher, errors: dict[int, tuple[int, str]] | None = None) -> None:
+        task = self.tasks[-1]
+        texts, fragments, start = task.texts, [], 0
+        for count in task.counts:
+            fragments.append(",".join(texts[start : start + count]).encode())
+            start += count
         started = time.monotonic()
         batcher.answered(
             self, Answer(started, "cpu", "perf_counter", 0.001, 0.002, len(texts), 1, fragments, errors or {})
@@ -41,8 +51,8 @@ class FakeLink:
 class Bench:
     """A batcher with `links` workers, and the requests sent to it."""
 
-    def __init__(self, max_batch_size: int = 4, max_waiting: int = 1000, links: int = 1) -> None:
-        self.batcher = Batcher(max_batch_size, max_waiting)
+    def __init__(self, max_batch_size: int = 4, max_waiting: int = 1000, links: int = 1, hung_s: float = 60) -> None:
+        self.batcher = Batcher(max_batch_size, max_waiting, hung_s, Metrics())
         self.links = [FakeLink() for _ in range(links)]
         for link in self.links:
             self.batcher.joined(link)
@@ -51,8 +61,8 @@ class Bench:
     def link(self) -> FakeLink:
         return self.links[0]
 
-    async def send(self, *texts: str, timeout: float = 5) -> "asyncio.Task[Job]":
-        task = asyncio.create_task(self.batcher.classify(list(texts), None, time.monotonic(), timeout))
+    async def send(self, *texts: str, gone: Callable[[], bool] = lambda: False) -> "asyncio.Task[Job]":
+        task = asyncio.create_task(self.batcher.classify(list(texts), Options(), time.monotonic(), gone))
         await asyncio.sleep(0)  # lets it reach the batcher
         return task
 
@@ -65,6 +75,10 @@ class Bench:
             answered = len(self.link.tasks)
             self.link.answer(self.batcher)
         return list(await asyncio.gather(*requests))
+
+
+def answers(job: Job) -> list[str]:
+    return b",".join(job.fragments).decode().split(",")
 
 
 def test_a_lone_request_is_sent_at_once() -> None:
@@ -82,7 +96,7 @@ def test_requests_that_come_during_a_pass_share_the_next_one() -> None:
         requests = [await bench.send(text) for text in "abcdef"]
         jobs = await bench.answer_all(requests)
         assert bench.passes() == [["a"], ["b", "c", "d", "e"], ["f"]]
-        assert [job.fragments for job in jobs] == [[text.encode()] for text in "abcdef"]
+        assert [answers(job) for job in jobs] == [[text] for text in "abcdef"]
         assert [job.latency.batch_size for job in jobs] == [1, 4, 4, 4, 4, 1]
 
     run(scenario())
@@ -118,7 +132,7 @@ def test_a_list_goes_through_in_passes_and_says_so() -> None:
         texts = [str(number) for number in range(10)]
         (job,) = await bench.answer_all([await bench.send(*texts)])
         assert [len(texts) for texts in bench.passes()] == [4, 4, 2]
-        assert job.fragments == [text.encode() for text in texts]
+        assert answers(job) == texts
         assert (job.latency.passes, job.latency.batch_size, job.latency.inference_us) == (3, 10, 6)
 
     run(scenario())
@@ -130,7 +144,7 @@ def test_every_text_is_classified_once_for_its_own_request_in_order(sizes: list[
         bench = Bench(max_batch_size)
         lists = [[f"{request}.{index}" for index in range(size)] for request, size in enumerate(sizes)]
         jobs = await bench.answer_all([await bench.send(*texts) for texts in lists])
-        assert [[fragment.decode() for fragment in job.fragments] for job in jobs] == lists
+        assert [answers(job) for job in jobs] == lists
         assert sum(map(len, bench.passes())) == sum(sizes)
         assert max(map(len, bench.passes())) <= max_batch_size
         assert bench.batcher.in_flight == 0
@@ -156,8 +170,8 @@ def test_a_text_that_fails_fails_its_own_request_alone() -> None:
         await bench.send("first")
         bad, good = await bench.send("a", "b"), await bench.send("c")
         bench.link.answer(bench.batcher)
-        bench.link.answer(bench.batcher, {1: "it failed"})
-        assert (await good).fragments == [b"c"]
+        bench.link.answer(bench.batcher, {0: (1, "it failed")})
+        assert answers(await good) == ["c"]
         with pytest.raises(ServiceError, match=r"inputs\[1\]: it failed") as caught:
             await bad
         assert caught.value.error_type is ErrorType.INTERNAL
@@ -165,28 +179,76 @@ def test_a_text_that_fails_fails_its_own_request_alone() -> None:
     run(scenario())
 
 
-def test_a_late_request_is_given_up_and_not_computed() -> None:
+def test_a_request_that_is_given_up_is_not_computed() -> None:
     async def scenario() -> None:
         bench = Bench()
         await bench.send("busy")
-        late = await bench.send("late", timeout=0.001)
-        with pytest.raises(ServiceError, match="within 1 ms") as caught:
-            await late
-        assert caught.value.error_type is ErrorType.DEADLINE_EXCEEDED
+        (await bench.send("given up")).cancel()
+        await bench.send("next")
         bench.link.answer(bench.batcher)
-        assert bench.passes() == [["busy"]]
+        assert bench.passes() == [["busy"], ["next"]]
 
     run(scenario())
 
 
-def test_an_abandoned_request_is_not_computed() -> None:
+def test_a_request_whose_client_has_gone_is_not_computed() -> None:
     async def scenario() -> None:
         bench = Bench()
         await bench.send("busy")
-        (await bench.send("gone")).cancel()
+        abandoned = await bench.send("gone", gone=lambda: True)
         await bench.send("next")
         bench.link.answer(bench.batcher)
         assert bench.passes() == [["busy"], ["next"]]
+        with pytest.raises(ClientGoneError):
+            await abandoned
+        assert bench.batcher.in_flight == 1
+
+    run(scenario())
+
+
+def test_a_worker_that_hangs_is_killed_and_its_request_tried_again() -> None:
+    async def scenario() -> None:
+        bench = Bench(hung_s=0.01, links=2)
+        request = await bench.send("slow")
+        await bench.link.killed.wait()
+        bench.batcher.lost(bench.link)
+        bench.links[1].answer(bench.batcher)
+        assert answers(await request) == ["slow"]
+        assert not bench.links[1].killed.is_set()
+
+    run(scenario())
+
+
+def test_a_retired_worker_ends_its_pass_and_gets_no_other() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        request = await bench.send("a")
+        new = FakeLink({"name": "new", "revision": "sha256:11"})
+        bench.batcher.retire(bench.link)
+        bench.batcher.joined(new)
+        await bench.send("b")
+        closed = [bench.link.closed]
+        bench.link.answer(bench.batcher)
+        assert [*closed, bench.link.closed] == [False, True]
+        assert (await request).model == MODEL
+        assert [task.texts for task in new.tasks] == [["b"]]
+
+    run(scenario())
+
+
+def test_one_model_answers_all_of_a_request() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        request = await bench.send(*"abcdef")
+        new = FakeLink({"name": "new", "revision": "sha256:11"})
+        bench.batcher.retire(bench.link)
+        bench.batcher.joined(new)
+        bench.link.answer(bench.batcher)  # a to d, by the old model
+        for _ in range(2):
+            new.answer(bench.batcher)
+        job = await request
+        assert [task.texts for task in new.tasks] == [[*"abcd"], [*"ef"]]
+        assert (answers(job), job.model) == ([*"abcdef"], new.hello.model)
 
     run(scenario())
 
@@ -196,7 +258,7 @@ def test_too_much_work_is_refused_at_once() -> None:
         bench = Bench(max_waiting=3)
         await bench.send("a", "b")
         with pytest.raises(ServiceError, match="at most 3 texts may be in flight, 2 are and 2 more came") as caught:
-            await bench.batcher.classify(["c", "d"], None, 0.0, 1)
+            await bench.batcher.classify(["c", "d"], Options(), 0.0, lambda: False)
         assert caught.value.error_type is ErrorType.OVERLOADED
         assert caught.value.headers == ((b"retry-after", b"1"),)
         assert not (await bench.send("e")).done()
@@ -244,6 +306,6 @@ def test_a_finished_part_of_a_list_is_not_computed_again_after_a_death() -> None
         bench.batcher.lost(bench.links[1])
         assert bench.link.tasks[-1].texts == ["e", "f"]
         bench.link.answer(bench.batcher)
-        assert (await request).fragments == [b"a", b"b", b"c", b"d", b"e", b"f"]
+        assert answers(await request) == [*"abcdef"]
 
     run(scenario())

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from model.errors import InputError
 from service.__main__ import main
-from service.config import bind, choose_device
+from service.config import bind, choose_devices
 
 
 @pytest.fixture
@@ -45,6 +46,8 @@ def mistake(capsys: pytest.CaptureFixture[str], *flags: str) -> str:
         (["--timeout_s", "0"], "timeout_s must be greater than 0, got 0.0"),
         (["--max_batch_size", "-1"], "max_batch_size must be greater than 0, got -1"),
         (["--workers_per_device", "0"], "workers_per_device must be greater than 0, got 0"),
+        (["--devices", "two"], "devices must be a number from 1 on or all, got 'two'"),
+        (["--devices", "2"], "devices must be 1 on a CPU, got 2; --workers_per_device starts more workers"),
         (["--prot", "8000"], "unknown argument '--prot'; did you mean '--port'?"),
     ],
 )
@@ -66,12 +69,15 @@ def test_a_port_in_use(folder: Path, taken_port: int, capsys: pytest.CaptureFixt
     assert f"port {taken_port} on 127.0.0.1 is in use" in sentence
 
 
-def test_auto_takes_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    for count, expected in ((0, "cpu"), (2, "cuda:0")):
+def test_the_devices_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    for count, expected in ((0, ["cpu"]), (2, ["cuda:0"])):
         monkeypatch.setattr("service.config._cuda_devices", lambda count=count: count)
-        assert choose_device("auto") == expected
-    assert choose_device("cuda") == "cuda:0"
-    assert choose_device("cuda:1") == "cuda:1"
+        assert choose_devices("auto", "1") == expected
+    monkeypatch.setattr("service.config._cuda_devices", lambda: 4)
+    assert choose_devices("cuda", "2") == ["cuda:0", "cuda:1"]
+    assert choose_devices("cuda:1", "all") == ["cuda:1", "cuda:2", "cuda:3"]
+    with pytest.raises(InputError, match="devices must be at most 2 from cuda:2 on, got 3"):
+        choose_devices("cuda:2", "3")
 
 
 def test_a_reply_never_waits_for_an_acknowledgement() -> None:

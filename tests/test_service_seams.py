@@ -2,6 +2,8 @@
 
 import inspect
 import multiprocessing
+import os
+import re
 import signal
 from collections.abc import Iterator
 
@@ -10,16 +12,20 @@ import pytest
 import uvicorn
 from litserve import LitServer
 from litserve.loops import LitLoop, inference_worker
+from litserve.utils import WorkerSetupStatus
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from service.channels import Report
 from service.config import Limits, ServiceArguments, bind
-from service.server import Server, sigint_blocked
+from service.routes import Keys
+from service.server import Server, signals_blocked
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
     listener = bind("127.0.0.1", 0)
     arguments = ServiceArguments("nowhere", workers_per_device=3, api_servers=2)
-    made = Server(arguments, Limits(), "cpu", listener, lambda: None, None)
+    made = Server(arguments, Limits(), ["cpu"], listener, lambda: None, Keys())
     yield made
     made._rendezvous.close()
     listener.close()
@@ -44,8 +50,17 @@ def test_run_calls_the_methods_that_the_server_replaces() -> None:
     ):
         assert call in run
     for name in vars(Server):
-        if not name.startswith("__") and name not in ("serve", "_stop"):
+        if name in ("_init_manager", "_start_worker_monitoring") or name.startswith(("launch", "verify", "lifespan")):
             assert hasattr(LitServer, name), f"{name} replaces nothing"
+
+
+def test_what_stands_in_for_the_queues_is_all_that_litserve_uses_of_them(server: Server) -> None:
+    run, shutdown = source(LitServer.run), source(LitServer._perform_graceful_shutdown)
+    assert "manager = self._init_manager(num_api_servers)" in run
+    assert set(re.findall(r"manager\.(\w+)", run + shutdown)) == {"shutdown"}
+    assert set(re.findall(r"self\._transport\.(\w+)", run + shutdown)) == {"close"}
+    assert set(re.findall(r"self\._shutdown_event\.(\w+)", run)) == {"wait"}
+    server._init_manager(1).close(send_sentinel=True)
 
 
 def test_a_listening_socket_reaches_uvicorn_by_its_number() -> None:
@@ -65,7 +80,7 @@ def test_the_lifespan_of_the_application_is_ours(server: Server) -> None:
 
 def test_no_route_and_no_middleware_of_litserve_is_left(server: Server) -> None:
     paths = {getattr(route, "path", "") for route in server.app.router.routes}
-    assert paths == {"/", "/health", "/ready", "/info", "/openapi.json", "/docs", "/docs/assets"}
+    assert paths == {"/", "/health", "/ready", "/info", "/metrics", "/openapi.json", "/docs", "/docs/assets"}
     assert [middleware.cls.__name__ for middleware in server.app.user_middleware] == ["FastPath"]
 
 
@@ -75,13 +90,26 @@ def test_a_worker_runs_the_loop_with_the_api_and_its_number() -> None:
 
 
 def test_the_gateway_expects_every_worker(server: Server) -> None:
-    assert len(server._inference_workers_config_for_api("/predict")) == 3
+    assert server._worker_devices == ["cpu"] * 3
     assert server.gateway._expected_workers == 3
     assert len(server._rendezvous.addresses) == 2
 
 
-def test_a_process_started_with_sigint_blocked_never_gets_it() -> None:
-    with sigint_blocked():
-        assert signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+def test_what_a_worker_does_with_litserves_status_is_what_ours_takes(server: Server) -> None:
+    uses = re.findall(r"workers_setup_status\S*", source(inference_worker))
+    assert {use for use in uses if "[" in use} == {'workers_setup_status[f"{endpoint}_{worker_id}"]'}
+    server.reports.sink["predict_0"] = WorkerSetupStatus.READY
+    assert server.reports.read() == Report(os.getpid(), "ready")
+
+
+def test_uvicorn_tells_behind_receive_whether_the_client_has_gone() -> None:
+    assert "self.cycle.disconnected = True" in source(HttpToolsProtocol.connection_lost)
+    assert "cycle.run_asgi(app)" in source(HttpToolsProtocol._start_asgi_task)
+    assert "self.scope, self.receive, self.send" in source(RequestResponseCycle.run_asgi)
+
+
+def test_workers_never_get_the_signals_that_are_meant_for_the_main_process() -> None:
+    with signals_blocked():
+        assert {signal.SIGINT, signal.SIGTERM, signal.SIGHUP} <= signal.pthread_sigmask(signal.SIG_BLOCK, [])
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
     assert not multiprocessing.active_children()

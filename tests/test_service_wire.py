@@ -7,6 +7,7 @@ from service.wire import (
     Answer,
     FrameReader,
     Hello,
+    Options,
     Task,
     decode_answer,
     decode_hello,
@@ -39,19 +40,25 @@ def test_a_reader_gives_a_payload_as_soon_as_it_is_complete() -> None:
     assert list(reader.feed(stream[-1:])) == [b"two"]
 
 
-@given(texts=st.lists(unicode_texts), top_k=st.none() | st.integers(1, 10**30))
-def test_a_task_survives(texts: list[str], top_k: int | None) -> None:
-    task = Task(texts, [top_k] * len(texts))
+options = st.builds(Options, st.none() | st.integers(1, 10**30))
+
+
+@given(texts=st.lists(unicode_texts), shares=st.lists(st.tuples(st.integers(1, 9), options)))
+def test_a_task_survives(texts: list[str], shares: list[tuple[int, Options]]) -> None:
+    task = Task(texts, [count for count, _ in shares], [given for _, given in shares])
     assert decode_task(encode_task(task)) == task
 
 
-@given(fragments=st.lists(st.binary(max_size=50)), errors=st.dictionaries(st.integers(0, 9), unicode_texts))
-def test_an_answer_survives(fragments: list[bytes], errors: dict[int, str]) -> None:
+errors = st.dictionaries(st.integers(0, 9), st.tuples(st.integers(0, 99), unicode_texts))
+
+
+@given(fragments=st.lists(st.binary(max_size=50)), errors=errors)
+def test_an_answer_survives(fragments: list[bytes], errors: dict[int, tuple[int, str]]) -> None:
     answer = Answer(12345.678901234, "cuda:0", "cuda_events", 0.051, 0.118, 8, 1, fragments, errors)
     assert decode_answer(encode_answer(answer)) == answer
 
 
 def test_a_hello_survives() -> None:
     model = {"name": "quickstart", "revision": "sha256:00"}
-    hello = Hello(7, 0, "cpu", model, ["退款", "other"], "single_label_classification", 64)
+    hello = Hello(7, 0, 2, "cpu", model, ["退款", "other"], "single_label_classification", 64)
     assert decode_hello(encode_hello(hello)) == hello

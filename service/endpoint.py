@@ -1,0 +1,166 @@
+"""What every route that classifies has in common, whatever its dialect: `POST /predict` and the others subclass it."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from starlette.types import Receive, Scope, Send
+
+from .config import Limits
+from .errors import ClientGoneError, ErrorType, Headers, ServiceError
+from .exchange import CLIENT_GONE, Exchange, Observer, choose_request_id
+from .gateway import Gateway
+from .job import Job
+from .metrics import Metrics
+from .reading import check_key, check_media_type, deadline, has_hung_up, read_body
+from .timing import microseconds
+from .wire import Options
+
+_CLOSE = (b"connection", b"close")
+_JSON = (b"content-type", b"application/json")
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Service:
+    """What the endpoints of one API process share."""
+
+    gateway: Gateway
+    limits: Limits
+    metrics: Metrics
+    api_key: str | None = None
+    observers: Sequence[Observer] = ()  # besides the metrics: access log, traces
+
+
+class Incoming(NamedTuple):
+    """A request whose body has been read."""
+
+    scope: Scope  # of ASGI; `scope["path_params"]` where the route has some
+    headers: dict[bytes, bytes]  # names in lower case
+    body: bytes
+
+
+@dataclass(slots=True)
+class Query:
+    """What a request asks; a dialect may subclass it to carry on what its reply depends on."""
+
+    texts: list[str]
+    options: Options
+
+
+class Reply(NamedTuple):
+    """A body and the headers that belong to it."""
+
+    body: bytes
+    headers: Headers = (_JSON,)
+
+
+class Endpoint:
+    """A route that classifies: everything about it but how its bodies look.
+
+    It checks method, key, media type and size of the body, keeps the deadline, names the request, and reports to
+    metrics, log and traces. A dialect sets `route` and fills in the two methods that follow; it raises `ServiceError`
+    for whatever is wrong with a request:
+
+        class Shout(Endpoint):
+            route = "/shout"
+
+            def parse(self, incoming: Incoming) -> Query:
+                return Query([incoming.body.decode().lower()], Options(top_k=1))
+
+            def render(self, query: Query, job: Job) -> Reply:
+                return Reply(b"[%b]" % b",".join(job.fragments))
+
+    `job.fragments` joined by commas are the predictions of `/predict`, one object a text, in order; `job.latency` and
+    `job.model` say what they cost and who made them. Errors look as in `/predict` unless `render_error` says otherwise.
+    An instance is an ASGI application: list it in `routes.endpoints`, or mount it where the path has parameters.
+    """
+
+    route: str
+    media_types: tuple[str, ...] = ("application/json",)
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self._api_key = service.api_key.encode() if service.api_key else None
+
+    def parse(self, incoming: Incoming) -> Query:
+        """The texts of a request and what is asked of them."""
+        raise NotImplementedError
+
+    def render(self, query: Query, job: Job) -> Reply:
+        """The body for a finished job."""
+        raise NotImplementedError
+
+    def render_error(self, error: ServiceError) -> tuple[int, Reply]:
+        """Status and body of an error."""
+        return error.error_type.status, Reply(error.body)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        headers = dict(scope["headers"])
+        exchange = Exchange(choose_request_id(headers), scope["method"], self.route, scope["path"], headers)
+        metrics = self.service.metrics
+        metrics.add("requests_in_flight", 1.0)
+        try:
+            await self._answer(exchange, scope, receive, send)
+        except ClientGoneError:
+            exchange.status = CLIENT_GONE
+        finally:
+            metrics.add("requests_in_flight", -1.0)
+            metrics.replied(exchange)
+            for observer in self.service.observers:
+                observer(exchange)
+
+    async def _answer(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
+        extra: Headers = ()
+        try:
+            reply = await self._classify(exchange, scope, receive)
+            exchange.status = 200
+            extra = ((b"server-timing", exchange.latency.server_timing()),)
+        except ServiceError as error:
+            exchange.status, reply = self.render_error(error)
+            extra = error.headers
+        except (ClientGoneError, asyncio.CancelledError):
+            raise
+        except Exception:
+            _logger.exception("request %s failed", exchange.request_id)
+            apology = ServiceError(ErrorType.INTERNAL, "service: it must answer every request, it failed on this one")
+            exchange.status, reply = self.render_error(apology)
+        if not exchange.latency.total_us:
+            exchange.latency.total_us = microseconds(time.monotonic() - exchange.arrived)
+        identity = (b"x-request-id", exchange.request_id.encode())
+        closing = (_CLOSE,) if self.service.gateway.draining else ()
+        await _send(send, exchange.status, reply, (identity, *extra, *closing))
+
+    async def _classify(self, exchange: Exchange, scope: Scope, receive: Receive) -> Reply:
+        headers, limits = exchange.headers, self.service.limits
+        if scope["method"] != "POST":
+            message = f"method: must be POST, got {scope['method']}"
+            raise ServiceError(ErrorType.METHOD_NOT_ALLOWED, message, ((b"allow", b"POST"),))
+        if self._api_key is not None:
+            check_key(headers, self._api_key)
+        check_media_type(headers, self.media_types)
+        seconds = deadline(headers, limits.timeout_s)
+        try:
+            async with asyncio.timeout(seconds):
+                body = await read_body(headers, receive, limits.max_body_bytes)
+                query = self.parse(Incoming(scope, headers, body))
+                exchange.texts = len(query.texts)
+                job = await self.service.gateway.batcher.classify(
+                    query.texts, query.options, exchange.arrived, has_hung_up(receive)
+                )
+        except TimeoutError:
+            message = f"deadline: the answer must be ready within {seconds * 1e3:g} ms, it was not"
+            raise ServiceError(ErrorType.DEADLINE_EXCEEDED, message) from None
+        exchange.latency, exchange.model = job.latency, job.model
+        job.latency.total_us = microseconds(time.monotonic() - exchange.arrived)
+        return self.render(query, job)
+
+
+async def _send(send: Send, status: int, reply: Reply, headers: Headers) -> None:
+    length = (b"content-length", str(len(reply.body)).encode())
+    await send({"type": "http.response.start", "status": status, "headers": [length, *reply.headers, *headers]})
+    await send({"type": "http.response.body", "body": reply.body})

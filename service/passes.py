@@ -1,0 +1,118 @@
+"""What a worker does with one pass: classify all its texts at once, and cut the result into what each request gets."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+from pydantic_core import to_json
+
+from .wire import Answer, Options, Task
+
+_logger = logging.getLogger(__name__)
+
+
+class Prediction(Protocol):
+    """What the worker needs of `model.classifier.Prediction`."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON-ready form."""
+
+
+class Timing(Protocol):
+    """What the worker needs of `model.classifier.Timing`."""
+
+    device: str
+    clock: str
+    tokenize_ms: float
+    inference_ms: float
+    batch_size: int
+    passes: int
+
+
+class Classifier(Protocol):
+    """What the worker needs of `model.classifier.TextClassifier`."""
+
+    name: str
+    revision: str
+    labels: list[str]
+    problem_type: str
+    max_length: int
+    device: str
+
+    def classify(self, texts: Sequence[str], top_k: int | None = None) -> tuple[Sequence[Prediction], Timing]:
+        """Predictions in the texts' order with their `top_k` highest scores, and what they cost."""
+
+
+def perform(classifier: Classifier, task: Task) -> Answer:
+    """The answer to `task`; a text that the classifier fails on fails its own share alone."""
+    started = time.monotonic()
+    depths = [options.top_k for options in task.options]
+    top_k = None if None in depths else max(cast(list[int], depths))  # what the most demanding share wants
+    found = _classify(classifier, task.texts, top_k)
+    fragments: list[bytes] = []
+    errors: dict[int, tuple[int, str]] = {}
+    start = 0
+    for share, (count, options) in enumerate(zip(task.counts, task.options, strict=True)):
+        mine = found.predictions[start : start + count]
+        failed = next((place for place, prediction in enumerate(mine) if isinstance(prediction, str)), None)
+        if failed is not None:
+            errors[share] = failed, str(mine[failed])
+            fragments.append(b"")
+        else:
+            fragments.append(_fragment(cast(Sequence[Prediction], mine), options))
+        start += count
+    return Answer(
+        started,
+        classifier.device,
+        found.clock,
+        found.tokenize_ms,
+        found.inference_ms,
+        len(task.texts),
+        found.passes,
+        fragments,
+        errors,
+    )
+
+
+@dataclass
+class _Found:
+    """A prediction for each text, or why there is none, and what they cost."""
+
+    predictions: list[Prediction | str]
+    clock: str
+    tokenize_ms: float
+    inference_ms: float
+    passes: int
+
+
+def _classify(classifier: Classifier, texts: Sequence[str], top_k: int | None) -> _Found:
+    """Halve the pass while it fails, until the text on which the classifier fails stands alone."""
+    try:
+        predictions, timing = classifier.classify(texts, top_k)
+    except Exception as error:  # noqa: BLE001  # whatever it is, it must stay within the pass that met it
+        if len(texts) == 1:
+            _logger.error("the classifier failed on a text of %d characters: %s", len(texts[0]), type(error).__name__)
+            return _Found([f"the classifier failed on it ({type(error).__name__})"], "", 0.0, 0.0, 1)
+    else:
+        return _Found(list(predictions), timing.clock, timing.tokenize_ms, timing.inference_ms, timing.passes)
+    middle = len(texts) // 2
+    first, second = _classify(classifier, texts[:middle], top_k), _classify(classifier, texts[middle:], top_k)
+    return _Found(
+        first.predictions + second.predictions,
+        first.clock or second.clock,
+        first.tokenize_ms + second.tokenize_ms,
+        first.inference_ms + second.inference_ms,
+        first.passes + second.passes,
+    )
+
+
+def _fragment(predictions: Sequence[Prediction], options: Options) -> bytes:
+    """The predictions of one share as the inside of a JSON array."""
+    documents = [prediction.to_dict() for prediction in predictions]
+    if options.top_k is not None:
+        for document in documents:
+            if "scores" in document:
+                document["scores"] = dict(list(document["scores"].items())[: options.top_k])
+    return to_json(documents)[1:-1]
