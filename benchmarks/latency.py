@@ -74,10 +74,10 @@ def measure_forward(texts: list[str], seconds: float) -> list[dict[str, Any]]:
     ids = torch.tensor(list(chain.from_iterable(e.ids for e in encode_batch(tokenizer, texts, None, "right"))))
     rows = torch.randn(FORWARD.vocab_size, sum(FORWARD.kernel_sizes) * FORWARD.num_filters)
     candidates = {
-        "dense": lambda batch: dense(batch, torch.ones_like(batch)),
-        "folded": lambda batch: folded(batch, torch.full((len(batch),), batch.shape[1])),
+        "dense": lambda batch: dense(batch[0], torch.ones_like(batch[0])),
+        "folded": lambda batch: folded(batch[1]),
         # One sum of all: nothing but the bytes that any such network has to gather.
-        "floor": lambda batch: torch.embedding_bag(rows, batch.flatten(), torch.zeros(1, dtype=batch.dtype)),
+        "floor": lambda batch: torch.embedding_bag(rows, batch[0].flatten(), torch.zeros(1, dtype=torch.int32)),
     }
     found = []
     for count, length in SIZES:
@@ -126,7 +126,7 @@ def compare_logits(folder: Path, texts: Sequence[str]) -> dict[str, Any]:
         token_ids = _tokenize(tokenizer, config.max_length, texts[start : start + BATCH_TEXTS])
         input_ids, lengths = map(torch.from_numpy, right_padded(token_ids))  # (B, L), (B,)
         expected = dense(input_ids, torch.arange(input_ids.shape[1]) < lengths[:, None])
-        found = folded(input_ids, lengths)
+        found = folded(token_ids)
         difference = max(difference, float((found - expected).abs().max()))
         labels += int((found.argmax(dim=1) != expected.argmax(dim=1)).sum())
     return {"texts": len(texts), "largest_logit_difference": difference, "different_labels": labels}
@@ -155,10 +155,11 @@ def text_table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _slices(ids: Tensor, count: int, length: int) -> Tensor:
-    """Pieces (B, L) from anywhere in the stream of ids."""
+def _slices(ids: Tensor, count: int, length: int) -> tuple[Tensor, list[list[int]]]:
+    """Pieces (B, L) from anywhere in the stream of ids, and the same as lists."""
     starts = torch.randint(len(ids) - length, (count, 1))
-    return ids[starts + torch.arange(length)]
+    batch = ids[starts + torch.arange(length)]
+    return batch, batch.tolist()
 
 
 def _tokenize(tokenizer: Any, max_length: int, texts: Sequence[str]) -> list[list[int]]:

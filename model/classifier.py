@@ -1,8 +1,12 @@
 """In-process classification of texts with a checkpoint."""
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,20 +16,28 @@ from torch import Tensor
 
 from .checkpoint import CheckpointConfig, read_config, read_network, read_tokenizer
 from .checkpoint import revision as read_revision
-from .device import DeviceTimer, resolve_device
-from .encoding import encode_batch, right_padded
+from .device import resolve_device
+from .encoding import encode, truncate
 from .errors import InputError
 from .folding import FoldedTextCnn, folded_bytes
+from .host import HostRunner
 from .network_textcnn import TextCnn
 from .prediction import Prediction, predictions
 
-MAX_PASS_TEXTS = 256  # of one forward pass; more texts take several passes
 FOLDING = ("auto", "on", "off")
 FOLDING_BUDGET_MB = 512.0  # the largest table of a `FoldedTextCnn` that "auto" builds, in 10^6 bytes
 
-# B texts, L tokens, C classes.
+# B texts, C classes.
 
-Forward = Callable[[Tensor, Tensor], Tensor]  # ids (B, L) padded on the right and lengths (B,) -> logits (B, C)
+
+class Runner(Protocol):
+    """Passes through the network on some device."""
+
+    clock: str
+    pass_texts: int  # the most that one pass takes
+
+    def __call__(self, token_ids: list[list[int]]) -> tuple[NDArray[np.float32], float]:
+        """Outputs (B, C) of the token ids of B texts, and the milliseconds they took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +46,7 @@ class Timing:
 
     device: str
     clock: str  # "cuda_events" or "perf_counter"
-    tokenize_ms: float
+    tokenize_ms: float  # that the network had to wait for token ids
     inference_ms: float  # host-to-device copy, network and softmax, summed over the passes
     batch_size: int  # texts
     passes: int
@@ -67,10 +79,9 @@ class TextClassifier:
         self.revision = revision
         self.device = str(device)
         self.folded_bytes = network.table_bytes if isinstance(network, FoldedTextCnn) else 0
-        self._logits: Forward = network if isinstance(network, FoldedTextCnn) else _dense(network, device)
         self._tokenizer = tokenizer
-        self._truncation_side = config.truncation_side
-        self._torch_device = device
+        truncate(tokenizer, config.max_length, config.truncation_side)
+        self._run: Runner = HostRunner(network, _activation(config.problem_type))
 
     @classmethod
     def from_pretrained(
@@ -113,45 +124,45 @@ class TextClassifier:
 
     def score(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], Timing]:
         """Probabilities (B, C) of the texts, or values (B, 1) for regression, and what they cost."""
-        tokenize = DeviceTimer(torch.device("cpu"))
-        with tokenize.measure():
-            encodings = encode_batch(self._tokenizer, texts, self.max_length, self._truncation_side)
-            token_ids = [encoding.ids for encoding in encodings]
-        inference = DeviceTimer(self._torch_device)
-        outputs = np.empty((len(token_ids), len(self.labels)), dtype=np.float32)
-        by_length = sorted(range(len(token_ids)), key=lambda index: len(token_ids[index]))  # little padding in a pass
-        passes = [by_length[start : start + MAX_PASS_TEXTS] for start in range(0, len(by_length), MAX_PASS_TEXTS)]
-        for chosen in passes:
-            outputs[chosen] = self._forward([token_ids[index] for index in chosen], inference)
-        timing = Timing(
-            self.device, inference.clock, tokenize.elapsed_ms, inference.elapsed_ms, len(token_ids), len(passes)
-        )
+        if isinstance(texts, str):
+            raise InputError("texts must be a list of strings, got str")
+        outputs = np.empty((len(texts), len(self.labels)), dtype=np.float32)
+        tokenize_seconds, inference_ms, passes = 0.0, 0.0, 0
+        begin = time.perf_counter()
+        for chosen, token_ids in self._encoded(texts):
+            tokenize_seconds += time.perf_counter() - begin
+            outputs[chosen], elapsed_ms = self._run(token_ids)
+            inference_ms += elapsed_ms
+            passes += 1
+            begin = time.perf_counter()
+        timing = Timing(self.device, self._run.clock, tokenize_seconds * 1e3, inference_ms, len(texts), passes)
         return outputs, timing
 
-    @torch.inference_mode()
-    def _forward(self, token_ids: list[list[int]], timer: DeviceTimer) -> NDArray[np.float32]:
-        """One pass: probabilities (B, C) of the token ids of B texts."""
-        input_ids, lengths = map(torch.from_numpy, right_padded(token_ids))  # (B, L), (B,)
-        with timer.measure():
-            outputs = self._activation(self._logits(input_ids, lengths)).cpu()
-        return outputs.numpy()
+    def _encoded(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[list[int]]]]:
+        """For each pass the indices of its texts and their token ids, made by another thread while a pass runs."""
+        encode_pass = partial(self._encode, texts)
+        starts = range(0, len(texts), self._run.pass_texts)
+        if len(starts) < 2:
+            yield from map(encode_pass, starts)
+            return
+        with ThreadPoolExecutor(1, "tokenize") as executor:
+            yield from executor.map(encode_pass, starts)
 
-    def _activation(self, logits: Tensor) -> Tensor:
-        match self.problem_type:
-            case "single_label_classification":
-                return logits.softmax(dim=1)
-            case "multi_label_classification":
-                return logits.sigmoid()
-        return logits
+    def _encode(self, texts: Sequence[str], start: int) -> tuple[list[int], list[list[int]]]:
+        """Indices and token ids of one pass, by length: neighbours of one length need no padding."""
+        encodings = encode(self._tokenizer, texts[start : start + self._run.pass_texts], first=start)
+        token_ids = [encoding.ids for encoding in encodings]
+        if len(token_ids) == 1:
+            return [start], token_ids
+        order = sorted(range(len(token_ids)), key=[len(ids) for ids in token_ids].__getitem__)
+        return [start + index for index in order], [token_ids[index] for index in order]
 
 
-def _dense(network: TextCnn, device: torch.device) -> Forward:
-    """The network with all its convolutions, as it was trained."""
-
-    def logits(input_ids: Tensor, lengths: Tensor) -> Tensor:
-        input_ids, lengths = input_ids.to(device), lengths.to(device)
-        attention_mask = torch.arange(input_ids.shape[1], device=device) < lengths[:, None]  # (B, L)
-        output: Tensor = network(input_ids, attention_mask)
-        return output
-
-    return logits
+def _activation(problem_type: str) -> Callable[[Tensor], Tensor]:
+    """What makes outputs (B, C) of logits (B, C)."""
+    match problem_type:
+        case "single_label_classification":
+            return partial(torch.softmax, dim=1)
+        case "multi_label_classification":
+            return torch.sigmoid
+    return torch.Tensor.float

@@ -1,8 +1,6 @@
 """Which device to run on, and how long the work took there."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 
@@ -29,29 +27,66 @@ def resolve_device(device: str) -> torch.device:
 
 
 class DeviceTimer:
-    """Milliseconds that the work between `start` and `stop` took on its device.
+    """Measures work on a device; as many measurements may overlap as one likes, each stands for itself.
 
-    On CUDA two events are recorded on the current stream and read after the second has passed: the host clock would
-    only tell how long it took to queue the kernels. On the CPU it is a monotonic clock.
+    On CUDA two events are recorded on the current stream: the host clock would only tell how long it took to queue the
+    kernels. Events that have been read are used again. On the CPU it is a monotonic clock.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.clock = "cuda_events" if device.type == "cuda" else "perf_counter"
-        self._device = device
-        self.elapsed_ms = 0.0
+        self._free: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
 
-    @contextmanager
-    def measure(self) -> Iterator[None]:
-        """Add the time of the enclosed work to `elapsed_ms`."""
+    def start(self) -> "HostMeasurement | DeviceMeasurement":
+        """Begin to measure what the current stream, or this thread, does from here on."""
         if self.clock == "perf_counter":
-            start = time.perf_counter()
-            yield
-            self.elapsed_ms += (time.perf_counter() - start) * 1e3
-            return
-        with torch.cuda.device(self._device):
-            begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-            begin.record()
-            yield
-            end.record()
-            end.synchronize()
-        self.elapsed_ms += begin.elapsed_time(end)
+            return HostMeasurement()
+        events = self._free.pop() if self._free else (_event(), _event())
+        return DeviceMeasurement(events, self._free)
+
+
+class HostMeasurement:
+    """Time on the host between its making and `stop`."""
+
+    __slots__ = ("_begin", "_end")
+
+    def __init__(self) -> None:
+        self._begin = self._end = time.perf_counter()
+
+    def stop(self) -> None:
+        """The work has been done."""
+        self._end = time.perf_counter()
+
+    def elapsed_ms(self) -> float:
+        """Milliseconds between start and stop."""
+        return (self._end - self._begin) * 1e3
+
+
+class DeviceMeasurement:
+    """Time on the device between two events of its current stream."""
+
+    __slots__ = ("_events", "_free")
+
+    def __init__(
+        self,
+        events: tuple[torch.cuda.Event, torch.cuda.Event],
+        free: list[tuple[torch.cuda.Event, torch.cuda.Event]],
+    ) -> None:
+        self._events, self._free = events, free
+        events[0].record()
+
+    def stop(self) -> None:
+        """All work has been queued."""
+        self._events[1].record()
+
+    def elapsed_ms(self) -> float:
+        """Milliseconds between start and stop, once the device has got there; to be asked once, the events move on."""
+        begin, end = self._events
+        end.synchronize()
+        elapsed: float = begin.elapsed_time(end)
+        self._free.append(self._events)
+        return elapsed
+
+
+def _event() -> torch.cuda.Event:
+    return torch.cuda.Event(enable_timing=True)

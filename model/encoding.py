@@ -19,16 +19,29 @@ def encode_batch(
 
     Raises `InputError` naming the first text that is no valid Unicode (a lone surrogate).
     """
+    truncate(tokenizer, max_length, truncation_side)
+    return encode(tokenizer, texts, offsets=offsets)
+
+
+def truncate(tokenizer: Tokenizer, max_length: int | None, side: str) -> None:
+    """Have the tokenizer cut what it encodes from now on."""
     present = tokenizer.truncation
     if max_length is None:
         tokenizer.no_truncation()
-    elif present is None or (present["max_length"], present["direction"]) != (max_length, truncation_side):
-        tokenizer.enable_truncation(max_length, direction=truncation_side)
-    encode = tokenizer.encode_batch if offsets else tokenizer.encode_batch_fast
+    elif present is None or (present["max_length"], present["direction"]) != (max_length, side):
+        tokenizer.enable_truncation(max_length, direction=side)
+
+
+def encode(tokenizer: Tokenizer, texts: Sequence[str], *, offsets: bool = False, first: int = 0) -> list[Encoding]:
+    """Encodings of the texts, cut as the tokenizer was told to.
+
+    Raises `InputError` for a text that is none, counted from `first`.
+    """
+    run = tokenizer.encode_batch if offsets else tokenizer.encode_batch_fast
     try:
-        return encode(texts)
+        return run(texts)
     except (UnicodeEncodeError, TypeError) as error:
-        raise InputError(_first_invalid(texts)) from error
+        raise InputError(_first_invalid(texts, first)) from error
 
 
 def right_padded(token_ids: Sequence[Sequence[int]]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -44,8 +57,8 @@ def right_padded(token_ids: Sequence[Sequence[int]]) -> tuple[NDArray[np.int32],
     return padded, lengths
 
 
-def _first_invalid(texts: Sequence[object]) -> str:
-    for index, text in enumerate(texts):
+def _first_invalid(texts: Sequence[object], first: int) -> str:
+    for index, text in enumerate(texts, first):
         if not isinstance(text, str):
             return f"texts[{index}] must be a string, got {type(text).__name__}"
         try:

@@ -6,6 +6,10 @@ adds up table rows. It is the precomputation of the first layer of Devlin et al.
 Manning 2014 (EMNLP D14-1082), applied to a convolution over embeddings.
 """
 
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import accumulate
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,22 +18,23 @@ from torch.nn import functional
 
 from .network_textcnn import TextCnn, TextCnnShape
 
-CACHED_BYTES = 1 << 21  # of window sums between addition and maximum; more would leave the cache
+CACHED_BYTES = 1 << 19  # of window sums between addition and maximum; more would leave the cache
+PLANS = 256  # kept at a time; texts of one length share theirs
 
 # B texts, L tokens, V vocabulary, D channels, F filters, W windows, K kernel sizes, C classes,
 # S slots: the taps of all kernel sizes, one after the other.
 
 
 class FoldedTextCnn:
-    """The inference form of a `TextCnn`, on its device: equal logits up to rounding, no gradient, weights of its own.
+    """The inference form of a `TextCnn`: equal logits up to rounding, no gradient, weights of its own.
 
     Row t * S + s of the table is what token t adds to the F filters that slot s belongs to. Two made-up tokens spare
     the forward pass all special cases: BLANK is the zero beyond the end of a text, and a window of VOID sums to 0,
     which a maximum that ReLU follows never notices. A table in bfloat16 or float16 takes half the memory for logits
-    that are off by some 1e-2 or 1e-3 of their size, and is no faster on a CPU.
+    that are off by some 1e-2 or 1e-3 of their size.
 
     >>> network = TextCnn(TextCnnShape(vocab_size=9, embedding_dim=4, num_filters=2, kernel_sizes=[2, 3]), 3)
-    >>> FoldedTextCnn(network)(torch.tensor([[5, 6, 7], [8, 0, 0]]), torch.tensor([3, 1])).shape
+    >>> FoldedTextCnn(network)([[5, 6, 7], [8]]).shape
     torch.Size([2, 3])
     """
 
@@ -38,59 +43,82 @@ class FoldedTextCnn:
         sizes = np.array([size for size in shape.kernel_sizes for _ in range(size)])  # (S,)
         taps = np.concatenate([np.arange(size) for size in shape.kernel_sizes])  # (S,)
         padding = np.array([shape.total_padding(size) for size in sizes])  # (S,), zeros on both sides together
-        self._before = int(padding.max()) // 2  # BLANKs before each text
-        self._offset = taps * shape.dilation + self._before - padding // 2  # (S,), where window 0 has its taps
-        self._reach = int(self._offset.max()) + 1  # tokens from the begin of a window to its last tap
+        self._offset = taps * shape.dilation - padding // 2  # (S,), where window 0 has its taps
         self._room = (sizes - 1) * shape.dilation + 1 - padding  # (S,), tokens that one window needs
         self._least_room = int(self._room.min())
-        self._stride, self._vocab_size = shape.stride, shape.vocab_size
+        self._stride = shape.stride
+        self._blank_and_void = [shape.vocab_size, shape.vocab_size + 1]  # tokens
         self._slots = np.arange(len(sizes), dtype=np.int32)  # (S,)
-        self._first_slots = self._slots[taps == 0]  # (K,)
+        self._first_slots = torch.from_numpy(self._slots[taps == 0])  # (K,)
+        self._bags = torch.empty(0, dtype=torch.int32)  # (W*K,), where the rows of each sum begin
         self._table = _fold(network).to(dtype)  # ((V + 2) * S, F)
         linear, temperature = network.classifier, shape.calibration_temperature
         self._weight, self._bias = linear.weight.detach() / temperature, linear.bias.detach() / temperature
+        self._plan = lru_cache(PLANS)(self._make_plan)
 
     @property
     def table_bytes(self) -> int:
         """Memory of the table."""
-        return self._table.numel() * self._table.element_size()
+        return self._table.nbytes
 
-    def __call__(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
-        """Logits (B, C) of the first `lengths` (B,) ids of each row of `input_ids` (B, L), best given on the CPU."""
-        ids, sizes = input_ids.cpu().numpy(), lengths.cpu().numpy()
-        text_bytes = self._windows(ids.shape[1]) * len(self._first_slots) * self._table[0].nbytes
-        texts = max(1, CACHED_BYTES // text_bytes)
-        pooled = [self._pool(ids[i : i + texts], sizes[i : i + texts]) for i in range(0, len(ids), texts)]
-        return functional.linear(torch.cat(pooled), self._weight, self._bias)
+    def __call__(self, token_ids: Sequence[Sequence[int]]) -> Tensor:
+        """Logits (B, C) of the token ids of B texts; fastest where neighbours are of similar lengths."""
+        lengths = [len(ids) for ids in token_ids]
+        pieces = list(self._pieces([self._windows(length) for length in lengths]))
+        rows = self._rows(token_ids, lengths, [windows for texts, windows in pieces for _ in range(texts)])
+        pooled, begin = [], 0
+        for texts, windows in pieces:
+            end = begin + texts * windows
+            pooled.append(self._pool(rows[begin:end]).view(texts, windows, -1).amax(dim=1))  # (b, K*F)
+            begin = end
+        features = (pooled[0] if len(pooled) == 1 else torch.cat(pooled)).float().relu_()  # (B, K*F)
+        return functional.linear(features, self._weight, self._bias)
 
-    def _pool(self, input_ids: NDArray[np.integer], lengths: NDArray[np.integer]) -> Tensor:
-        """Rectified maximum over time (B, K*F) of a few texts."""
-        rows = self._rows(input_ids[:, : lengths.max()], lengths)  # (B, W, S)
-        starts = np.arange(0, rows.size, len(self._slots), dtype=np.int32)[:, None] + self._first_slots  # (B*W, K)
-        chosen, bags = (torch.from_numpy(array.ravel()).to(self._table.device) for array in (rows, starts))
-        sums = torch.embedding_bag(self._table, chosen, bags)[0]  # (B*W*K, F)
-        return sums.view(*rows.shape[:2], -1).amax(dim=1).relu_().float()
+    def _pool(self, rows: Tensor) -> Tensor:
+        """Sums over the taps of windows, (W, S) to (W, K, F)."""
+        bags = len(rows) * len(self._first_slots)
+        if bags > len(self._bags):
+            starts = torch.arange(0, rows.numel(), rows.shape[1], dtype=torch.int32)
+            self._bags = (starts[:, None] + self._first_slots).flatten()
+        return torch.embedding_bag(self._table, rows.flatten(), self._bags[:bags])[0]
 
-    def _windows(self, longest: int) -> int:
-        """Windows of the text with so many tokens, for the kernel size that has most."""
-        return max(longest - self._least_room, 0) // self._stride + 1
+    def _windows(self, length: int) -> int:
+        """Windows of a text with so many tokens, for the kernel size that has most."""
+        return max(length - self._least_room, 0) // self._stride + 1
 
-    def _rows(self, input_ids: NDArray[np.integer], lengths: NDArray[np.integer]) -> NDArray[np.int32]:
-        """The rows of the table that each window adds up (B, W, S)."""
-        slots, longest = len(self._slots), input_ids.shape[1]
-        windows = self._windows(longest)
-        window = np.arange(0, windows * self._stride, self._stride)[:, None]  # (W, 1), where each begins
-        position = window + self._offset  # (W, S)
-        width = max((windows - 1) * self._stride + self._reach, self._before + longest)
-        token_rows = np.full((len(input_ids), width), self._vocab_size * slots, dtype=np.int32)  # all BLANK
-        is_token = np.arange(longest) < lengths[:, None]  # (B, L)
-        inside = token_rows[:, self._before : self._before + longest]
-        np.multiply(input_ids, slots, out=inside, where=is_token, casting="same_kind")
-        rows: NDArray[np.int32] = token_rows.take(position, axis=1)  # (B, W, S)
-        last = np.maximum(lengths[:, None] - self._room, 0)  # (B, S), where each text's last window may begin
-        np.putmask(rows, window > last[:, None], (self._vocab_size + 1) * slots)  # VOID
+    def _pieces(self, windows: list[int]) -> Iterator[tuple[int, int]]:
+        """How many texts make each piece whose sums stay in the cache, and the most windows that one of them has."""
+        limit = CACHED_BYTES // (len(self._first_slots) * self._table[0].nbytes)
+        texts = most = 0
+        for count in windows:
+            if texts and (texts + 1) * max(most, count) > limit:
+                yield texts, most
+                texts = most = 0
+            texts, most = texts + 1, max(most, count)
+        yield texts, most
+
+    def _rows(self, token_ids: Sequence[Sequence[int]], lengths: list[int], windows: list[int]) -> Tensor:
+        """The rows of the table that each window adds up (W, S), for all windows of all texts."""
+        stream: list[int] = []
+        for ids in token_ids:
+            stream += ids
+            stream += self._blank_and_void
+        begins = [0, *accumulate(length + 2 for length in lengths[:-1])]
+        plan = np.concatenate([self._plan(*key) for key in zip(lengths, windows, strict=True)])  # (W, S)
+        plan += np.repeat(begins, windows)[:, None]
+        rows = np.array(stream, dtype=np.int32).take(plan)  # (W, S), tokens
+        rows *= len(self._slots)
         rows += self._slots
-        return rows
+        return torch.from_numpy(rows)
+
+    def _make_plan(self, length: int, windows: int) -> NDArray[np.int64]:
+        """Which token of a text that BLANK and VOID follow stands under each slot of each window (W, S)."""
+        window = np.arange(0, windows * self._stride, self._stride)[:, None]  # (W, 1), where each begins
+        position: NDArray[np.int64] = window + self._offset  # (W, S)
+        position[(position < 0) | (position >= length)] = length  # BLANK
+        last = np.maximum(length - self._room, 0)  # (S,), where the last window may begin
+        position[window > last] = length + 1  # VOID
+        return position
 
 
 def folded_bytes(shape: TextCnnShape) -> int:

@@ -110,11 +110,11 @@ class TextCnn(nn.Module):
         self.classifier = nn.Linear(len(config.kernel_sizes) * config.num_filters, num_labels)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Logits (B, C) of token ids (B, T), where `attention_mask` (B, T) is 1 for tokens and 0 for padding.
+        """Logits (B, C) of token ids (B, T), where `attention_mask` (B, T) is 1 for tokens and 0 for padding."""
+        return self.logits(*self.compact(input_ids, attention_mask))
 
-        In evaluation mode they are calibrated.
-        """
-        input_ids, lengths = self.compact(input_ids, attention_mask)  # (B, L), (B,)
+    def logits(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
+        """Logits (B, C) of the first `lengths` (B,) ids of each row of `input_ids` (B, L), calibrated in evaluation."""
         is_token = torch.arange(input_ids.shape[1], device=lengths.device) < lengths[:, None]  # (B, L)
         embedded = self.embedding_dropout(self.embedding(input_ids))  # (B, L, D)
         signal = (embedded * is_token[..., None]).transpose(1, 2)  # (B, D, L), padding is exactly 0
