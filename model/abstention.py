@@ -18,6 +18,11 @@ class Abstention:
     certainty: str
     threshold: float
 
+    @classmethod
+    def of(cls, certainty: str, threshold: float | None) -> "Abstention | None":
+        """The rule of a configuration's two fields; None where every text gets an answer."""
+        return None if threshold is None else cls(certainty, threshold)
+
     def __call__(self, probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Which rows of probabilities (B, C) are no answer (B,)."""
         return certainty(probabilities, self.certainty) < self.threshold

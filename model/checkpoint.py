@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
+from .abstention import Abstention, check_abstention
 from .errors import InputError
 from .network_textcnn import TextCnn, TextCnnShape
 from .prediction import check_thresholds
@@ -28,6 +29,13 @@ class CheckpointConfig(TextCnnShape):
     labels: list[str]
     problem_type: str
     thresholds: list[float] | None = None  # multi-label: the probability from which on each label applies
+    abstention_certainty: str = "lead"
+    abstention_threshold: float | None = None
+
+    @property
+    def abstention(self) -> Abstention | None:
+        """The rule by which a text gets no answer, if there is one."""
+        return Abstention.of(self.abstention_certainty, self.abstention_threshold)
 
 
 def read_config(folder: Path) -> CheckpointConfig:
@@ -50,6 +58,7 @@ def read_config(folder: Path) -> CheckpointConfig:
         )
         config.check()
         check_thresholds(config.thresholds, len(labels))
+        check_abstention(config.abstention_certainty, config.abstention_threshold)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder / CONFIG}: {_reason(error)}") from error
     if config.problem_type not in PROBLEM_TYPES:

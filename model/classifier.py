@@ -74,6 +74,7 @@ class TextClassifier:
         self.labels = config.labels
         self.problem_type = config.problem_type
         self.thresholds = config.thresholds  # (C,) probabilities, of several labels
+        self.abstention = config.abstention
         self.max_length = config.max_length  # tokens
         self.name = name
         self.revision = revision
@@ -120,7 +121,7 @@ class TextClassifier:
 
     def predictions(self, outputs: NDArray[np.float32], top_k: int | None = None) -> list[Prediction]:
         """Predictions for rows of `score`'s outputs (B, C)."""
-        return predictions(outputs, self.labels, self.problem_type, top_k, self.thresholds)
+        return predictions(outputs, self.labels, self.problem_type, top_k, self.thresholds, self.abstention)
 
     def score(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], Timing]:
         """Probabilities (B, C) of the texts, or values (B, 1) for regression, and what they cost."""

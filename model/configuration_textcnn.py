@@ -22,6 +22,8 @@ class TextCnnConfig(TextCnnShape, PreTrainedConfig):
 
     initial_embedding_std: float = 0.1  # of the normal distribution that random embeddings are drawn from
     thresholds: list[float] | None = None  # several labels: the probability from which on each applies, (C,)
+    abstention_certainty: str = "lead"  # what is compared with the threshold: lead, probability or entropy
+    abstention_threshold: float | None = None  # a text that is less certain gets no answer
     format_version: int = 1  # of the checkpoint folder
 
     def __post_init__(self, **kwargs: Any) -> None:

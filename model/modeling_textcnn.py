@@ -15,6 +15,7 @@ from .network_textcnn import TextCnn
 class TextCnnForSequenceClassification(PreTrainedModel):
     """`TextCnn` with a loss for each `problem_type`: single-label, multi-label or regression."""
 
+    config: TextCnnConfig
     config_class = TextCnnConfig
     base_model_prefix = "network"
     main_input_name = "input_ids"

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .abstention import Abstention
+
 MULTI_LABEL_THRESHOLD = 0.5  # a label with at least this probability applies, if the checkpoint says nothing else
 
 # B texts, C classes.
@@ -22,6 +24,7 @@ class Prediction:
     scores: dict[str, float] | None = None  # probability by label, descending
     labels: list[str] | None = None  # multi-label: those that apply, most probable first
     value: float | None = None  # regression
+    abstained: bool | None = None  # classes: whether the text is too unlike the training texts for an answer
 
     def to_dict(self) -> dict[str, Any]:
         """The fields that apply, ready for JSON."""
@@ -46,11 +49,13 @@ def predictions(
     problem_type: str,
     top_k: int | None = None,
     thresholds: Sequence[float] | None = None,
+    abstention: Abstention | None = None,
 ) -> list[Prediction]:
     """One prediction for each row of `outputs` (B, C): probabilities, or values for regression.
 
     `top_k` keeps the k most probable labels in `scores`; ties keep the order of `labels`. `thresholds` (C,) are the
-    probabilities from which on each of several labels applies, `MULTI_LABEL_THRESHOLD` when absent.
+    probabilities from which on each of several labels applies, `MULTI_LABEL_THRESHOLD` when absent. `abstention` says
+    which texts get no answer; it changes nothing else.
     """
     if problem_type == "regression":
         return [Prediction(value=value) for value in outputs[:, 0].tolist()]
@@ -60,10 +65,11 @@ def predictions(
     if problem_type == "multi_label_classification":
         threshold = np.full(len(labels), MULTI_LABEL_THRESHOLD) if thresholds is None else np.array(thresholds)
         applying = (probabilities >= threshold[order]).tolist()  # (B, C)
+    abstained = [False] * len(outputs) if abstention is None else abstention(outputs).tolist()  # (B,)
     found = []
     for row, (indices, scores) in enumerate(zip(order.tolist(), probabilities.tolist(), strict=True)):
         ranked = [labels[index] for index in indices]
         applied = None if applying is None else list(compress(ranked, applying[row]))
         by_label = dict(zip(ranked[:top_k], scores[:top_k], strict=True))
-        found.append(Prediction(ranked[0], scores[0], by_label, applied))
+        found.append(Prediction(ranked[0], scores[0], by_label, applied, abstained=abstained[row]))
     return found

@@ -46,6 +46,9 @@ class TextPrediction(_Reply):
     scores: dict[str, float] | None = Field(default=None, description="the probability of each class, descending")
     labels: list[str] | None = Field(default=None, description="multi-label: the classes above their thresholds")
     value: float | None = Field(default=None, description="regression: the predicted value")
+    abstained: bool | None = Field(
+        default=None, description="classes: whether the text is too unlike the training texts for an answer"
+    )
 
 
 class LatencyBlock(_Reply):

@@ -1,6 +1,5 @@
 """The rule by which a checkpoint abstains, chosen on validation texts, and what it does on other texts."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from training.data import OUT_OF_SCOPE
 from training.metrics import METRICS
 from training.targets import MULTI, REGRESSION, SINGLE
 
@@ -11,6 +12,11 @@ _TASKS = {
     SINGLE: "one class for each text",
     MULTI: "any number of classes for each text",
     REGRESSION: "a number for each text",
+}
+_CERTAINTIES = {
+    "lead": "best logit's lead over the mean logit",
+    "probability": "highest probability",
+    "entropy": "negative entropy",
 }
 _CALIBRATION = {"nll": "NLL", "brier": "Brier", "ece": "ECE"}
 _LISTED_LABELS = 50  # rows of the table of labels
@@ -34,7 +40,7 @@ A text CNN (Kim 2014, [arXiv:1408.5882](https://arxiv.org/abs/1408.5882)) that g
 {results}
 
 The validation texts decided which epoch was kept, so they flatter; the test texts, where there are any, had no say.
-{calibration}
+{calibration}{abstention}
 
 ## Data
 
@@ -85,7 +91,7 @@ print(classifier("a text to classify"))
 """
 
 _LIMITS = {
-    SINGLE: "A text that belongs to none of the classes gets one of them all the same.",
+    SINGLE: "A text that belongs to none of the classes gets one of them all the same; mind `abstained`.",
     MULTI: "Which classes apply is decided by thresholds, whatever a false alarm or a miss costs.",
     REGRESSION: "Nothing keeps a number within the range of the training data.",
 }
@@ -102,6 +108,7 @@ def model_card(folder: Path, summary: Mapping[str, Any]) -> str:
         task=_TASKS[problem_type],
         results=_results(summary, problem_type),
         calibration=_calibration(summary.get("calibration")),
+        abstention=_abstention(summary.get("abstention")),
         splits=_table(
             ["split", "texts", "source"],
             [(name, split["texts"], split["source"]) for name, split in data["splits"].items()],
@@ -138,7 +145,23 @@ def _calibration(calibration: Mapping[str, Any] | None) -> str:
     head = [f"{name} {moment}" for name in _CALIBRATION.values() for moment in ("before", "after")]
     return (
         f"\nScores are calibrated: logits are divided by {calibration['temperature']:.3f}, fitted on the validation "
-        f"texts (Guo et al. 2017, arXiv:1706.04599).\n\n{_table(['split', *head], rows)}\n"
+        f"texts (Guo et al. 2017, arXiv:1706.04599).\n\n{_table(['split', *head], rows)}"
+    )
+
+
+def _abstention(abstention: Mapping[str, Any] | None) -> str:
+    if abstention is None:
+        return ""
+    rows = []
+    for split in ("validation", "test", *OUT_OF_SCOPE):
+        figures = abstention.get(split, {})
+        names = ("acceptance", "accuracy_of_accepted", "recall", "auroc")
+        if figures:
+            rows.append((split, *(f"{figures[name]:.4f}" if name in figures else "" for name in names)))
+    head = ["split", "answered", "accuracy of these", "rejected", "AUROC"]
+    return (
+        f"\n\nIt abstains (`abstained`) where the {_CERTAINTIES[abstention['certainty']]} is below "
+        f"{abstention['threshold']:.4g}.\n\n{_table(head, rows)}"
     )
 
 

@@ -29,6 +29,10 @@ class DataArguments:
         "File that decides which epoch is best; without it a share of the training file."
     )
     test_file: str | None = flag("File that the finished checkpoint is measured on; never learnt from.")
+    out_of_scope_file: str | None = flag(
+        "File of texts that belong to no class, which the rule to abstain is chosen by; never learnt from."
+    )
+    out_of_scope_test_file: str | None = flag("File of texts that belong to no class, which that rule is tried on.")
     dataset: str | None = flag("Name or folder of a dataset for the `datasets` library, in place of files.")
     dataset_config: str | None = flag("Configuration of `--dataset`, if it has several.")
     text_column: str = flag("Column of the texts.", "text")

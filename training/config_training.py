@@ -35,6 +35,9 @@ class TextCnnTrainingArguments(TrainingArguments):
     tune_thresholds: bool = flag(
         "Whether each of several labels gets the threshold with the best F1 on the validation texts; else 0.5.", True
     )
+    in_scope_acceptance: float = flag(
+        "Share of the validation texts that the checkpoint shall answer; it abstains on the least certain rest.", 0.95
+    )
     sampler: SamplerKind | None = flag(
         "Order of the training texts: sequential, random, weighted (each class as often) or length_grouped (like "
         "lengths in a batch); random when absent."
@@ -73,6 +76,8 @@ class TextCnnTrainingArguments(TrainingArguments):
             raise InputError("output_dir: give --output_dir FOLDER, where the checkpoint is to be written")
         self.remove_unused_columns = False  # a batch is a dict of tensors by the time a collator could look at columns
         self._settle_sampler()
+        if not 0 < self.in_scope_acceptance <= 1:
+            raise InputError(f"in_scope_acceptance must be above 0 and at most 1, got {self.in_scope_acceptance}")
         metric, direction = self.metric_for_best_model, self.greater_is_better
         device = resolve_device(self.device_name)
         self.use_cpu = self.use_cpu or device.type == "cpu"

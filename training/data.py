@@ -4,7 +4,7 @@ import logging
 import random
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from training.targets import REGRESSION, SINGLE, ProblemType, Target, class_name
 
 logger = logging.getLogger(__name__)
 
+# Texts of no class: those that the rule to abstain is chosen by, and those that it is tried on.
+OUT_OF_SCOPE = ("out_of_scope", "out_of_scope_test")
 _NAMED_LABELS = 10  # label names that a message lists at most
 
 
@@ -44,6 +46,7 @@ class TextData:
     train: Split
     validation: Split
     test: Split | None
+    out_of_scope: dict[str, Split] = field(default_factory=dict)  # by name in `OUT_OF_SCOPE`; texts without targets
 
 
 def load_data(arguments: DataArguments, seed: int) -> TextData:
@@ -69,7 +72,8 @@ def load_data(arguments: DataArguments, seed: int) -> TextData:
         logger.info(
             "no validation rows given: %d of the %d training rows held out", len(validation), len(splits["train"])
         )
-    return TextData(problem_type, labels, train, validation, splits.get("test"))
+    out_of_scope = _read_out_of_scope(arguments, problem_type)
+    return TextData(problem_type, labels, train, validation, splits.get("test"), out_of_scope)
 
 
 def hold_out(train: Split, share: float, seed: int) -> tuple[Split, Split]:
@@ -107,17 +111,30 @@ def _read_tables(arguments: DataArguments) -> dict[str, Table]:
     return {name: read_table(Path(file)) for name, file in files.items() if file is not None}
 
 
+def _read_out_of_scope(arguments: DataArguments, problem_type: str) -> dict[str, Split]:
+    named = {name: getattr(arguments, f"{name}_file") for name in OUT_OF_SCOPE}
+    files = {name: file for name, file in named.items() if file is not None}
+    if files and problem_type == REGRESSION:
+        raise InputError(f"{next(iter(files))}_file: a regression has no classes that a text could belong to")
+    tables = {name: read_table(Path(file)) for name, file in files.items()}
+    return {name: Split(table.source, _texts(table, arguments.text_column), []) for name, table in tables.items()}
+
+
 def _label_column(table: Table, name: str) -> str:
     return "labels" if name == "label" and name not in table.columns and "labels" in table.columns else name
 
 
 def _split(table: Table, text_column: str, label_column: str, problem_type: str) -> Split:
-    texts = table.column(text_column, "text_column")
+    return Split(table.source, _texts(table, text_column), read_targets(table, label_column, problem_type))
+
+
+def _texts(table: Table, column: str) -> list[str]:
+    texts = table.column(column, "text_column")
     for index, text in enumerate(texts):
         fault = _fault(text)
         if fault is not None:
-            raise InputError(f"{table.place(index)}: {text_column} {fault}")
-    return Split(table.source, list(texts), read_targets(table, label_column, problem_type))
+            raise InputError(f"{table.place(index)}: {column} {fault}")
+    return list(texts)
 
 
 def _fault(text: object) -> str | None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
 from model.configuration_textcnn import TextCnnConfig
@@ -15,7 +16,7 @@ from training.config import ModelArguments
 from training.data import Split, TextData
 from training.features import Layout, TokenTensors, pick_max_length
 from training.scaling import Scale
-from training.targets import REGRESSION, encode_targets
+from training.targets import MULTI, REGRESSION, encode_targets
 from training.tokens import TokenCache, Tokens
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class Prepared:
     train: TokenTensors
     validation: TokenTensors
     test: TokenTensors | None
+    out_of_scope: dict[str, TokenTensors]  # with empty targets
     truncated_share: float  # of the training texts
     unknown_share: float  # of the tokens of the validation texts
 
@@ -70,6 +72,10 @@ def prepare(data: TextData, arguments: ModelArguments, cache: TokenCache) -> Pre
         train=tensors(data.train, train_tokens),
         validation=tensors(data.validation, validation_tokens),
         test=None if data.test is None else tensors(data.test, cache.tokenize(tokenizer, data.test.texts)),
+        out_of_scope={
+            name: TokenTensors(cache.tokenize(tokenizer, split.texts), _no_targets(data, len(split)), layout)
+            for name, split in data.out_of_scope.items()
+        },
         truncated_share=truncated,
         unknown_share=validation_tokens.share_of(tokenizer.unk_token_id),
     )
@@ -106,6 +112,12 @@ def _config(
         )
     except ValueError as error:
         raise InputError(str(error)) from error
+
+
+def _no_targets(data: TextData, texts: int) -> NDArray[np.generic]:
+    """Targets that mean nothing, since `Trainer` gives no logits without any."""
+    multi = data.problem_type == MULTI
+    return np.zeros((texts, len(data.labels)), np.float32) if multi else np.zeros(texts, np.int64)
 
 
 def _layout(config: TextCnnConfig, arguments: ModelArguments) -> Layout:

@@ -1,30 +1,26 @@
 """A whole training: the texts prepared, the best epoch kept and measured, the checkpoint written."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from transformers import set_seed
-from transformers.trainer_utils import EvalPrediction, PredictionOutput
 from transformers.utils import logging
 
 from model.checkpoint import CONFIG
 from model.errors import InputError
 from model.saving import save_checkpoint
-from training.calibration import calibrate, probabilities
+from training.assessment import assess
 from training.card import model_card
 from training.config import DataArguments, ModelArguments
 from training.config_training import TextCnnTrainingArguments
 from training.data import TextData
-from training.metrics import best_metric, metrics_for
+from training.metrics import best_metric
 from training.objective import Objective, class_weights
 from training.output import CARD, REPORT, OutputFolder
 from training.preparation import Prepared, prepare
 from training.summary import summarize
-from training.targets import MULTI, REGRESSION, SINGLE
-from training.thresholds import choose_thresholds
+from training.targets import REGRESSION, SINGLE
 from training.tokens import TokenCache
 from training.trainer import TextCnnTrainer
 
@@ -55,27 +51,13 @@ def train(
         _require_same_network(folder.resume_from, prepared)
     folder.begin()
     outcome = trainer.train(resume_from_checkpoint=None if folder.resume_from is None else str(folder.resume_from))
-    splits = {"validation": prepared.validation, "test": prepared.test}
+    splits = {"validation": prepared.validation, "test": prepared.test, **prepared.out_of_scope}
     answers = {name: trainer.predict(split) for name, split in splits.items() if split is not None}
-    calibration = None
-    config = prepared.network.config
+    assessment = assess(prepared.network.config, answers, prepared.scale, data.problem_type, arguments)
     if data.problem_type == REGRESSION:
         prepared.scale.fold_into(prepared.network.network.classifier)
-    else:
-        calibration = calibrate(prepared.network.network.config, answers, data.problem_type)
-    if data.problem_type == MULTI and arguments.tune_thresholds:
-        logits, labels = map(np.asarray, answers["validation"][:2])  # (N, C)
-        config.thresholds = choose_thresholds(probabilities(logits / config.calibration_temperature, MULTI), labels)
-    compute = metrics_for(data.problem_type, prepared.scale, config.thresholds)
-    measured = {name: _measured(answer, compute, config.calibration_temperature) for name, answer in answers.items()}
     summary = summarize(
-        data,
-        prepared,
-        measured,
-        calibration,
-        trainer.state,
-        outcome.metrics,
-        (data_arguments, model_arguments, arguments),
+        data, prepared, assessment, trainer.state, outcome.metrics, (data_arguments, model_arguments, arguments)
     )
     report = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
     extra_files = {CARD: model_card(folder.path, summary), REPORT: report}
@@ -102,15 +84,6 @@ def _cache(arguments: DataArguments) -> TokenCache:
 
     folder = Path(arguments.cache_dir or Path(config.HF_DATASETS_CACHE) / "textcnn")
     return TokenCache(folder, arguments.overwrite_cache, arguments.num_proc)
-
-
-def _measured(
-    answer: PredictionOutput, compute: Callable[[EvalPrediction], dict[str, float]], temperature: float
-) -> dict[str, float]:
-    """The metrics of a split as the checkpoint answers, and the loss that was minimized."""
-    logits, labels = map(np.asarray, answer[:2])
-    metrics = compute(EvalPrediction(logits / temperature, labels))
-    return {**metrics, "loss": (answer.metrics or {})["test_loss"]}
 
 
 def _require_same_network(checkpoint: Path, prepared: Prepared) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 
 from transformers import TrainerState, TrainingArguments
 
+from training.assessment import Assessment
 from training.config import DataArguments, ModelArguments
 from training.config_training import TextCnnTrainingArguments
-from training.data import Split, TextData
+from training.data import TextData
 from training.preparation import Prepared
 from training.targets import REGRESSION
 
@@ -21,17 +22,16 @@ _PACKAGES = ("textcnn-service", "torch", "transformers", "tokenizers")
 def summarize(
     data: TextData,
     prepared: Prepared,
-    measured: Mapping[str, Mapping[str, float]],
-    calibration: Mapping[str, Any] | None,
+    assessment: Assessment,
     state: TrainerState,
     outcome: Mapping[str, float],
     arguments: tuple[DataArguments, ModelArguments, TextCnnTrainingArguments],
 ) -> dict[str, Any]:
-    """The content of metrics.json, ready for `json.dumps`; `measured` are the metrics by split."""
+    """The content of metrics.json, ready for `json.dumps`."""
     data_arguments, model_arguments, training_arguments = arguments
     return {
-        **{split: dict(metrics) for split, metrics in measured.items()},
-        **({} if calibration is None else {"calibration": dict(calibration)}),
+        **assessment.measured,
+        **{name: part for name in ("calibration", "abstention") if (part := getattr(assessment, name)) is not None},
         "train": _speed(state, outcome, training_arguments),
         "data": _data(data, prepared),
         "arguments": {
@@ -59,7 +59,7 @@ def _speed(
 
 
 def _data(data: TextData, prepared: Prepared) -> dict[str, Any]:
-    splits: dict[str, Split | None] = {"train": data.train, "validation": data.validation, "test": data.test}
+    splits = {"train": data.train, "validation": data.validation, "test": data.test, **data.out_of_scope}
     config = prepared.network.config
     return {
         "problem_type": data.problem_type,

@@ -1,0 +1,89 @@
+"""What the finished network is worth, and what its configuration learns from the validation texts' logits."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from transformers.trainer_utils import EvalPrediction, PredictionOutput
+
+from model.configuration_textcnn import TextCnnConfig
+from training.abstention import acceptance_report, choose_abstention, foreign_report, in_scope
+from training.calibration import calibrate, probabilities
+from training.config_training import TextCnnTrainingArguments
+from training.data import OUT_OF_SCOPE
+from training.metrics import metrics_for
+from training.scaling import Scale
+from training.targets import MULTI, REGRESSION
+from training.thresholds import choose_thresholds
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """Parts of metrics.json: figures by split."""
+
+    measured: dict[str, dict[str, float]]
+    calibration: dict[str, Any] | None = None
+    abstention: dict[str, Any] | None = None
+
+
+def assess(
+    config: TextCnnConfig,
+    answers: Mapping[str, PredictionOutput],
+    scale: Scale,
+    problem_type: str,
+    arguments: TextCnnTrainingArguments,
+) -> Assessment:
+    """Fit temperature, thresholds and the rule to abstain into `config`; what they and the network do on each split.
+
+    `answers` are uncalibrated logits by split: validation, and, where there are such texts, test, out_of_scope and
+    out_of_scope_test.
+    """
+    labelled = {name: answer for name, answer in answers.items() if name not in OUT_OF_SCOPE}
+    calibration = abstention = None
+    if problem_type != REGRESSION:
+        calibration = calibrate(config, labelled, problem_type)
+        logits = {name: np.asarray(answer.predictions) for name, answer in answers.items()}
+        scores = {
+            name: probabilities(values / config.calibration_temperature, problem_type)
+            for name, values in logits.items()
+        }
+        targets = {name: np.asarray(answer.label_ids) for name, answer in labelled.items()}
+        if problem_type == MULTI and arguments.tune_thresholds:
+            config.thresholds = choose_thresholds(scores["validation"], targets["validation"])
+        abstention = _abstention(config, scores, targets, problem_type, arguments.in_scope_acceptance)
+    compute = metrics_for(problem_type, scale, config.thresholds)
+    measured = {name: _measured(answer, compute, config.calibration_temperature) for name, answer in labelled.items()}
+    return Assessment(measured, calibration, abstention)
+
+
+def _abstention(
+    config: TextCnnConfig,
+    scores: Mapping[str, Any],
+    targets: Mapping[str, Any],
+    problem_type: str,
+    acceptance: float,
+) -> dict[str, Any] | None:
+    validation = scores["validation"], targets["validation"], problem_type
+    rule = choose_abstention(*validation, acceptance, scores.get("out_of_scope"))
+    if rule is None:
+        return None
+    config.abstention_certainty, config.abstention_threshold = rule.certainty, rule.threshold
+    report: dict[str, Any] = {"certainty": rule.certainty, "threshold": rule.threshold}
+    for name, target in targets.items():
+        report[name] = acceptance_report(rule, scores[name], target, problem_type)
+    tried = "test" if "test" in targets else "validation"
+    for name, split in (("out_of_scope", "validation"), ("out_of_scope_test", tried)):
+        if name in scores:
+            own = in_scope(scores[split], targets[split], problem_type)
+            report[name] = foreign_report(rule, own, scores[name])
+    return report
+
+
+def _measured(
+    answer: PredictionOutput, compute: Callable[[EvalPrediction], dict[str, float]], temperature: float
+) -> dict[str, float]:
+    """The metrics of a split as the checkpoint answers, and the loss that was minimized."""
+    logits, labels = map(np.asarray, answer[:2])
+    metrics = compute(EvalPrediction(logits / temperature, labels))
+    return {**metrics, "loss": (answer.metrics or {})["test_loss"]}
