@@ -42,6 +42,19 @@ def test_the_quickstart_checkpoint_is_right_nine_times_of_ten(quickstart: Path) 
     assert metrics["test"]["accuracy"] == pytest.approx(accuracy)
 
 
+def test_the_quickstart_checkpoint_abstains_on_other_subjects_and_seldom_on_its_own(quickstart: Path) -> None:
+    classifier = TextClassifier.from_pretrained(quickstart, device="cpu")
+    shares = {}
+    for name in ("test", "out_of_scope"):
+        predictions = classifier([row["text"] for row in rows(name)])
+        shares[name] = sum(prediction.abstained or False for prediction in predictions) / len(predictions)
+    assert shares["test"] <= 0.08
+    assert shares["out_of_scope"] >= 0.60
+    metrics = json.loads((quickstart / "metrics.json").read_text(encoding="utf-8"))["abstention"]
+    assert metrics["test"]["acceptance"] == pytest.approx(1 - shares["test"], abs=1e-3)
+    assert metrics["out_of_scope_test"]["recall"] == pytest.approx(shares["out_of_scope"], abs=4e-3)
+
+
 def test_the_server_answers_in_english_and_chinese(quickstart: Path) -> None:
     questions = {
         "where is my parcel? it should have arrived on monday": "track_order",
@@ -58,6 +71,7 @@ def test_the_server_answers_in_english_and_chinese(quickstart: Path) -> None:
         assert running.stop() == 0
     assert [prediction["label"] for prediction in reply["predictions"]] == list(questions.values())
     assert len(alone["predictions"]) == 1
+    assert alone["predictions"][0]["abstained"] is False
     assert reply["model"]["name"] == "quickstart"
     assert reply["model"]["revision"].startswith("sha256:")
     latency = reply["latency"]
