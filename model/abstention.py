@@ -23,12 +23,12 @@ class Abstention:
         """The rule of a configuration's two fields; None where every text gets an answer."""
         return None if threshold is None else cls(certainty, threshold)
 
-    def __call__(self, probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
+    def __call__(self, probabilities: NDArray[np.floating]) -> NDArray[np.bool_]:
         """Which rows of probabilities (B, C) are no answer (B,)."""
         return certainty(probabilities, self.certainty) < self.threshold
 
 
-def certainty(probabilities: NDArray[np.float32], kind: str) -> NDArray[np.float32]:
+def certainty(probabilities: NDArray[np.floating], kind: str) -> NDArray[np.float32]:
     """How certain each row of `probabilities` (B, C) is (B,), by one of `CERTAINTIES`.
 
     "lead" is the best class's logit minus the mean logit, which texts of unknown kind lower most; "probability" that of
