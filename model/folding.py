@@ -129,7 +129,7 @@ def folded_bytes(shape: TextCnnShape) -> int:
 @torch.no_grad()
 def _fold(network: TextCnn) -> Tensor:
     """The table ((V + 2) * S, F): one convolution of width 1 over the whole vocabulary for each slot."""
-    shape, embedding = network.config, network.embedding.weight
+    shape, embedding = network.config, network.embedding_table
     vocabulary = embedding.T[None]  # (1, D, V), all tokens as one long text
     table = embedding.new_zeros(shape.vocab_size + 2, sum(shape.kernel_sizes), shape.num_filters)
     slot = 0

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-# B texts, T tokens, L tokens after the cut, D channels, F filters, W windows, K kernel sizes, C classes.
+EMBEDDING_MODES = ("random", "static", "non_static", "multichannel")
+
+# B texts, T tokens, L tokens after the cut, V vocabulary, D channels, F filters, W windows, K kernel sizes, C classes.
 
 
 @dataclass(kw_only=True)
@@ -15,7 +17,9 @@ class TextCnnShape:
     """Shape of the network of Kim 2014 (arXiv:1408.5882), and how texts are cut to fit it."""
 
     vocab_size: int = 30_000  # V, rows of the embedding table
-    embedding_dim: int = 300  # D, channels of the signal
+    embedding_dim: int = 300  # D, channels of an embedding
+    # Kim 2014: embeddings learnt from nothing, given and kept, given and learnt on, or a pair of the last two
+    embedding_mode: str = "random"
     kernel_sizes: list[int] | tuple[int, ...] = (1, 2, 3, 4)  # tokens; one Conv1d each
     num_filters: int = 128  # F, of each Conv1d
     stride: int = 1  # tokens between windows
@@ -32,6 +36,11 @@ class TextCnnShape:
     special_tokens_before: int = 0  # that the tokenizer puts before each text, kept by a cut from the left
     special_tokens_after: int = 0  # that the tokenizer puts after each text, kept by a cut from the right
     calibration_temperature: float = 1.0  # divides the logits in evaluation mode (Guo et al. 2017, arXiv:1706.04599)
+
+    @property
+    def channels(self) -> int:
+        """D of the signal: a pair of embeddings has twice as many."""
+        return self.embedding_dim * (2 if self.embedding_mode == "multichannel" else 1)
 
     def window(self, kernel_size: int) -> int:
         """Tokens that a window spans from its first tap to its last."""
@@ -55,6 +64,7 @@ class TextCnnShape:
             self._require(isinstance(value, int | float) and 0 <= value < 1, name, "must be at least 0 and below 1")
         for name in ("embedding_dim", "num_filters"):
             self._require(getattr(self, name) % self.groups == 0, name, f"must be divisible by groups = {self.groups}")
+        self._require(self.embedding_mode in EMBEDDING_MODES, "embedding_mode", f"must be one of {EMBEDDING_MODES}")
         for name in ("padding_side", "truncation_side"):
             self._require(getattr(self, name) in ("left", "right"), name, "must be left or right")
         temperature = self.calibration_temperature
@@ -93,9 +103,12 @@ class TextCnn(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_dim)
+        self.embedding.requires_grad_(config.embedding_mode != "static")
+        if config.embedding_mode == "multichannel":
+            self.static_embedding = nn.Embedding(config.vocab_size, config.embedding_dim).requires_grad_(False)
         self.convs = nn.ModuleList(
             nn.Conv1d(
-                config.embedding_dim,
+                config.channels,
                 config.num_filters,
                 kernel_size,
                 stride=config.stride,
@@ -116,11 +129,24 @@ class TextCnn(nn.Module):
     def logits(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
         """Logits (B, C) of the first `lengths` (B,) ids of each row of `input_ids` (B, L), calibrated in evaluation."""
         is_token = torch.arange(input_ids.shape[1], device=lengths.device) < lengths[:, None]  # (B, L)
-        embedded = self.embedding_dropout(self.embedding(input_ids))  # (B, L, D)
+        embedded = self.embedding_dropout(self._embed(input_ids))  # (B, L, D)
         signal = (embedded * is_token[..., None]).transpose(1, 2)  # (B, D, L), padding is exactly 0
         pooled = [self._max_over_time(conv, signal, lengths) for conv in self.convs]  # K x (B, F)
         logits: Tensor = self.classifier(self.dropout(torch.cat(pooled, dim=1)))  # (B, K*F) -> (B, C)
         return logits if self.training else logits / self.config.calibration_temperature
+
+    @property
+    def embedding_table(self) -> Tensor:
+        """What a token contributes to the signal (V, D), both embeddings of a pair side by side."""
+        if self.config.embedding_mode == "multichannel":
+            return torch.cat([self.embedding.weight, self.static_embedding.weight], dim=1)
+        return self.embedding.weight
+
+    def _embed(self, input_ids: Tensor) -> Tensor:
+        embedded: Tensor = self.embedding(input_ids)  # (B, L, D)
+        if self.config.embedding_mode == "multichannel":
+            embedded = torch.cat([embedded, self.static_embedding(input_ids)], dim=2)
+        return embedded
 
     def compact(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Move the tokens of each text to its front and cut them to `max_length`: ids (B, L), lengths (B,).

@@ -29,6 +29,7 @@ def shapes(draw: st.DrawFn) -> TextCnnShape:
     shape = TextCnnShape(
         vocab_size=VOCABULARY,
         embedding_dim=4,
+        embedding_mode=draw(st.sampled_from(["random", "multichannel"])),
         kernel_sizes=draw(st.lists(st.integers(1, 5), min_size=1, max_size=3)),
         num_filters=6,
         stride=1 if padding == "same" else draw(st.integers(1, 3)),

@@ -22,11 +22,9 @@ def naive_logits(network: TextCnn, tokens: list[int]) -> Tensor:
         size = conv.kernel_size[0]
         total = shape.total_padding(size)
         left = total // 2
-        signal = [network.embedding.weight[token] for token in tokens]
-        signal = (
-            [torch.zeros(shape.embedding_dim)] * left + signal + [torch.zeros(shape.embedding_dim)] * (total - left)
-        )
-        signal += [torch.zeros(shape.embedding_dim)] * (shape.window(size) - len(signal))
+        signal = [network.embedding_table[token] for token in tokens]
+        signal = [torch.zeros(shape.channels)] * left + signal + [torch.zeros(shape.channels)] * (total - left)
+        signal += [torch.zeros(shape.channels)] * (shape.window(size) - len(signal))
         windows = []
         for start in range(0, len(signal) - shape.window(size) + 1, shape.stride):
             taps = [signal[start + tap * shape.dilation] for tap in range(size)]  # size x (D,)

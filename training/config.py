@@ -15,6 +15,7 @@ from training.config_training import TextCnnTrainingArguments
 from training.flags import flag
 from training.targets import ProblemType
 
+EmbeddingMode = Literal["random", "static", "non_static", "multichannel"]
 Side = Literal["right", "left"]
 
 
@@ -68,10 +69,17 @@ class ModelArguments:
 
     _argument_group_name: ClassVar[str] = "model"
 
-    tokenizer: str = flag(
+    tokenizer: str | None = flag(
         "Kind to learn from the training texts (wordpiece, bpe, unigram, word, char), "
-        "or folder or hub name of a pretrained fast tokenizer.",
-        "wordpiece",
+        "or folder or hub name of a pretrained fast tokenizer; wordpiece, with --vectors FILE word, when absent."
+    )
+    vectors: str | None = flag(
+        "Embeddings to start from: file of word vectors (word2vec .txt or .bin, GloVe, fastText .vec, each also .gz), "
+        "or folder or hub name of a transformer, whose tokenizer is then taken too."
+    )
+    embedding_mode: EmbeddingMode | None = flag(
+        "What becomes of the embeddings: random (from nothing), static (--vectors as they are), non_static (learnt on) "
+        "or multichannel (one kept, one learnt on); non_static with --vectors, else random, when absent."
     )
     vocab_size: int = flag("Most tokens that a learnt tokenizer may have.", 16_000)
     min_frequency: int = flag("Occurrences that a token needs to enter the vocabulary.", 1)
@@ -83,7 +91,7 @@ class ModelArguments:
     )
     padding_side: Side = flag("Side of a text that padding is added to.", "right")
     truncation_side: Side = flag("Side of a too long text that is cut off.", "right")
-    embedding_dim: int = flag("Channels of the embedding of a token.", 300)
+    embedding_dim: int | None = flag("Channels of the embedding of a token; 300, or those of --vectors, when absent.")
     kernel_sizes: list[int] = flag("Tokens that each convolution looks at; one convolution each.", [1, 2, 3, 4])
     num_filters: int = flag("Filters of each convolution.", 256)
     stride: int = flag("Tokens from one window of a convolution to the next.", 1)
@@ -99,6 +107,24 @@ class ModelArguments:
         for name in ("vocab_size", "min_frequency"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.embedding_mode is None:
+            self.embedding_mode = "random" if self.vectors is None else "non_static"
+        if (self.embedding_mode == "random") != (self.vectors is None):
+            need = "starts from nothing: give no --vectors" if self.vectors else "needs --vectors"
+            raise InputError(f"embedding_mode {self.embedding_mode} {need}")
+        self._settle_tokenizer()
+
+    def _settle_tokenizer(self) -> None:
+        """A transformer's embeddings are rows of its own vocabulary; word vectors are of words."""
+        is_file = self.vectors is not None and Path(self.vectors).is_file()
+        if self.vectors is not None and not is_file:
+            if self.tokenizer not in (None, self.vectors):
+                raise InputError(
+                    f"tokenizer: the embeddings of {self.vectors!r} go with its own, got {self.tokenizer!r}"
+                )
+            self.tokenizer = self.vectors
+        if self.tokenizer is None:
+            self.tokenizer = "word" if is_file else "wordpiece"
 
 
 def parse(argv: Sequence[str] | None) -> tuple[DataArguments, ModelArguments, TextCnnTrainingArguments]:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +19,14 @@ from training.features import Layout, TokenTensors, pick_max_length
 from training.scaling import Scale
 from training.targets import MULTI, REGRESSION, encode_targets
 from training.tokens import TokenCache, Tokens
+from training.vectors import Vectors, read_transformer, read_vectors
 
 logger = logging.getLogger(__name__)
 
+DIMENSION = 300  # channels of embeddings that start from nothing
 # Named alike as a flag and in the configuration
 _NETWORK_FIELDS = (
-    *("embedding_dim", "kernel_sizes", "num_filters", "stride", "dilation", "groups", "bias", "dropout"),
+    *("embedding_mode", "kernel_sizes", "num_filters", "stride", "dilation", "groups", "bias", "dropout"),
     *("embedding_dropout", "initial_embedding_std", "padding_side", "truncation_side"),
 )
 
@@ -41,6 +44,7 @@ class Prepared:
     out_of_scope: dict[str, TokenTensors]  # with empty targets
     truncated_share: float  # of the training texts
     unknown_share: float  # of the tokens of the validation texts
+    vectors: dict[str, float | str] | None  # where the embeddings are from, and how much of the data they cover
 
 
 def prepare(data: TextData, arguments: ModelArguments, cache: TokenCache) -> Prepared:
@@ -50,7 +54,8 @@ def prepare(data: TextData, arguments: ModelArguments, cache: TokenCache) -> Pre
     """
     tokenizer = _tokenizer(data.train.texts, arguments)
     train_tokens = cache.tokenize(tokenizer, data.train.texts)
-    config = _config(data, arguments, tokenizer, train_tokens)
+    vectors = _vectors(arguments, tokenizer)
+    config = _config(data, arguments, tokenizer, train_tokens, vectors)
     truncated = float(np.mean(train_tokens.lengths > config.max_length))
     logger.info("max_length %d tokens cuts %.1f %% of the training texts", config.max_length, 100 * truncated)
     scale = Scale()
@@ -65,9 +70,10 @@ def prepare(data: TextData, arguments: ModelArguments, cache: TokenCache) -> Pre
             targets = scale.apply(targets).astype(np.float32)
         return TokenTensors(tokens, targets, layout)
 
+    network = TextCnnForSequenceClassification(config)
     return Prepared(
         tokenizer=tokenizer,
-        network=TextCnnForSequenceClassification(config),
+        network=network,
         scale=scale,
         train=tensors(data.train, train_tokens),
         validation=tensors(data.validation, validation_tokens),
@@ -78,21 +84,64 @@ def prepare(data: TextData, arguments: ModelArguments, cache: TokenCache) -> Pre
         },
         truncated_share=truncated,
         unknown_share=validation_tokens.share_of(tokenizer.unk_token_id),
+        vectors=None if vectors is None else _fill(network, vectors, train_tokens),
     )
 
 
 def _tokenizer(texts: Sequence[str], arguments: ModelArguments) -> PreTrainedTokenizerFast:
-    if arguments.tokenizer not in KINDS:
-        tokenizer = load_pretrained_tokenizer(arguments.tokenizer, arguments.add_special_tokens)
+    kind = arguments.tokenizer or KINDS[0]
+    if kind not in KINDS:
+        tokenizer = _pretrained(kind, arguments)
     else:
         size, frequency = arguments.vocab_size, arguments.min_frequency
-        tokenizer = train_tokenizer(texts, arguments.tokenizer, size, arguments.lowercase, frequency)
+        tokenizer = train_tokenizer(texts, kind, size, arguments.lowercase, frequency)
     tokenizer.padding_side, tokenizer.truncation_side = arguments.padding_side, arguments.truncation_side
     return tokenizer
 
 
+def _pretrained(name: str, arguments: ModelArguments) -> PreTrainedTokenizerFast:
+    try:
+        return load_pretrained_tokenizer(name, arguments.add_special_tokens)
+    except InputError as error:
+        if name == arguments.vectors:
+            raise InputError(f"vectors: {name!r} is no file, so it must name a transformer: {error}") from error
+        raise
+
+
+def _vectors(arguments: ModelArguments, tokenizer: PreTrainedTokenizerFast) -> Vectors | None:
+    if arguments.vectors is None:
+        return None
+    if Path(arguments.vectors).is_file():
+        return read_vectors(Path(arguments.vectors), tokenizer.convert_ids_to_tokens(list(range(len(tokenizer)))))
+    return read_transformer(arguments.vectors, len(tokenizer))
+
+
+def _fill(network: TextCnnForSequenceClassification, vectors: Vectors, tokens: Tokens) -> dict[str, float | str]:
+    """Let the embeddings start from the vectors; what of vocabulary and texts these cover."""
+    vectors.fill(network.network.embedding.weight)
+    if network.config.embedding_mode == "multichannel":
+        network.network.static_embedding.weight.data.copy_(network.network.embedding.weight)
+    coverage = vectors.coverage(tokens)
+    vocabulary, running = (f"{coverage[name]:.1%}" for name in ("vocabulary_covered", "tokens_covered"))
+    logger.info("vectors for %s of the vocabulary, %s of the tokens in the training texts", vocabulary, running)
+    return coverage
+
+
+def _dimension(arguments: ModelArguments, vectors: Vectors | None) -> int:
+    if vectors is None:
+        return DIMENSION if arguments.embedding_dim is None else arguments.embedding_dim
+    given = vectors.table.shape[1]
+    if arguments.embedding_dim not in (None, given):
+        raise InputError(f"embedding_dim must be the {given} of --vectors or absent, got {arguments.embedding_dim}")
+    return given
+
+
 def _config(
-    data: TextData, arguments: ModelArguments, tokenizer: PreTrainedTokenizerFast, tokens: Tokens
+    data: TextData,
+    arguments: ModelArguments,
+    tokenizer: PreTrainedTokenizerFast,
+    tokens: Tokens,
+    vectors: Vectors | None,
 ) -> TextCnnConfig:
     before, after = special_token_counts(tokenizer)
     network = {name: value for name, value in asdict(arguments).items() if name in _NETWORK_FIELDS}
@@ -100,6 +149,7 @@ def _config(
     try:
         return TextCnnConfig(
             vocab_size=len(tokenizer),
+            embedding_dim=_dimension(arguments, vectors),
             padding=int(padding) if padding.isdecimal() else padding,
             max_length=pick_max_length(tokens.lengths) if arguments.max_length is None else arguments.max_length,
             pad_token_id=tokenizer.pad_token_id,

@@ -96,6 +96,7 @@ def _require_same_network(checkpoint: Path, prepared: Prepared) -> None:
         "vocab_size",
         "max_length",
         "embedding_dim",
+        "embedding_mode",
         "kernel_sizes",
         "num_filters",
     ):

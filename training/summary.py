@@ -71,6 +71,7 @@ def _data(data: TextData, prepared: Prepared) -> dict[str, Any]:
         "truncated_share": prepared.truncated_share,
         "unknown_token_share": prepared.unknown_share,
         "vocabulary": config.vocab_size,
+        "vectors": prepared.vectors,
         "parameters": sum(parameter.numel() for parameter in prepared.network.parameters()),
     }
 
