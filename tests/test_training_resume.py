@@ -11,13 +11,15 @@ from tests.conftest import TINY, labelled_texts, train, write_json_lines
 from training.__main__ import main
 from training.trainer import TextCnnTrainer
 
+STEPS = ["--save_strategy", "steps", "--eval_strategy", "steps", "--save_steps", "5", "--eval_steps", "5"]
+
 save_checkpoint = TextCnnTrainer._save_checkpoint
 
 
 def save_then_interrupt(trainer: TextCnnTrainer, model: torch.nn.Module, trial: Any) -> None:
     """In the place of `_save_checkpoint`: Ctrl-C right after the third epoch's."""
     save_checkpoint(trainer, model, trial)
-    if trainer.state.epoch == 3:
+    if (trainer.state.epoch or 0) >= 3:
         raise KeyboardInterrupt
 
 
@@ -48,17 +50,40 @@ def test_checkpoints_appear_whole_and_only_the_needed_stay(tmp_path: Path, monke
     assert all(name.startswith("checkpoint-") for name in left)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw_torch_fused", "rmsprop"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--optim", "adamw_torch_fused"],
+        ["--sparse_embedding", "on"],
+        pytest.param(["--optim", "rmsprop", "--momentum", "0.5"], marks=SLOW),
+        pytest.param(["--optim", "sgd", "--momentum", "0.9", "--nesterov"], marks=SLOW),
+        pytest.param(["--optim", "adam", "--lr_scheduler_type", "cosine"], marks=SLOW),
+        pytest.param(["--optim", "adadelta", "--max_norm", "1"], marks=SLOW),
+        pytest.param(["--optim", "adafactor"], marks=SLOW),
+        pytest.param(["--optim", "adagrad", "--gradient_accumulation_steps", "2"], marks=SLOW),
+        pytest.param(["--sampler", "sequential"], marks=SLOW),
+        pytest.param(["--sampler", "random", "--sampler_replacement", "--sampler_num_samples", "70"], marks=SLOW),
+        pytest.param(["--sampler", "weighted", "--dataloader_num_workers", "2"], marks=SLOW),
+        pytest.param(["--sampler", "length_grouped", "--dataloader_drop_last"], marks=SLOW),
+        # saved in the middle of an epoch
+        pytest.param([*STEPS, "--sampler", "weighted", "--bf16"], marks=SLOW),
+        pytest.param([*STEPS, "--dataloader_num_workers", "2", "--dataloader_persistent_workers"], marks=SLOW),
+    ],
+    ids=" ".join,
+)
 def test_resumed_training_equals_the_uninterrupted_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str]
 ) -> None:
     for name in ("whole", "broken"):
         (tmp_path / name).mkdir()
-    whole = train(tmp_path / "whole", labelled_texts(), "--optim", optimizer)
+    whole = train(tmp_path / "whole", labelled_texts(), *flags)
     file = write_json_lines(tmp_path / "texts.jsonl", labelled_texts())
     broken = tmp_path / "broken" / "checkpoint"
     files = ["--train_file", str(file), "--validation_file", str(file), "--test_file", str(file)]
-    command = [*files, "--output_dir", str(broken), *TINY, "--optim", optimizer]
+    command = [*files, "--output_dir", str(broken), *TINY, *flags]
     with monkeypatch.context() as patch:
         patch.setattr(TextCnnTrainer, "_save_checkpoint", save_then_interrupt)
         assert main(command) == 130

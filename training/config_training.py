@@ -3,16 +3,20 @@
 # ruff: noqa: RUF009  (`flag` makes a dataclass field, no shared default)
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
-from transformers.training_args import ParallelMode, TrainingArguments
+from transformers.training_args import OptimizerNames, ParallelMode, TrainingArguments
 
 from model.device import resolve_device
 from model.errors import InputError
 from training.flags import flag
 from training.sampling import SamplerKind
+
+OWN_OPTIMIZERS = ("adam", "adadelta")  # beside those of transformers
+LEARNING_RATE = 2e-3
+LEARNING_RATES = {"adadelta": 1.0}  # its steps have the right size by themselves
 
 
 @dataclass
@@ -48,14 +52,27 @@ class TextCnnTrainingArguments(TrainingArguments):
         const=True,
     )
     sampler_num_samples: int | None = flag("Texts drawn in an epoch; as many as there are when absent.")
+    momentum: float = flag("Momentum of the optimizers sgd and rmsprop.", 0.0)
+    nesterov: bool = flag("Whether the momentum of sgd looks ahead.", False)
+    max_norm: float | None = flag(
+        "Longest weights, L2, that the last layer may have for a class; 3 in Kim 2014, no bound when absent."
+    )
+    sparse_embedding: Literal["auto", "on", "off"] = flag(
+        "Whether a step updates only the rows of the embedding that its texts use; auto where that is faster.", "auto"
+    )
     # From here on: transformers' own fields with other defaults.
+    optim: str = flag(
+        "Optimizer: adam, adadelta, or one of transformers' (sgd, rmsprop, adafactor, ...).", "adamw_torch_fused"
+    )
     num_train_epochs: float = flag("Passes over the training texts, at most.", 6.0)
     per_device_train_batch_size: int = flag("Texts in a training step, per device.", 64)
     per_device_eval_batch_size: int = flag("Texts in an evaluation step, per device.", 256)
     label_smoothing_factor: float | None = flag(  # type: ignore[assignment]  # None until the data are read
         "Share of a target's probability given to the other classes; 0.05 for one class a text, else 0."
     )
-    learning_rate: float = flag("Step size of the optimizer at the start.", 2e-3)
+    learning_rate: float | None = flag(  # type: ignore[assignment]  # None until the optimizer is known
+        "Step size of the optimizer at the start; 1 with adadelta, else 0.002, when absent."
+    )
     eval_strategy: IntervalStrategy | str = flag("When to evaluate: no, steps or epoch.", "epoch")
     save_strategy: SaveStrategy | str = flag("When to write checkpoint-N: no, steps, epoch or best.", "epoch")
     logging_strategy: IntervalStrategy | str = flag("When to log the loss: no, steps or epoch.", "epoch")
@@ -76,12 +93,17 @@ class TextCnnTrainingArguments(TrainingArguments):
             raise InputError("output_dir: give --output_dir FOLDER, where the checkpoint is to be written")
         self.remove_unused_columns = False  # a batch is a dict of tensors by the time a collator could look at columns
         self._settle_sampler()
+        self._settle_optimizer()
         if not 0 < self.in_scope_acceptance <= 1:
             raise InputError(f"in_scope_acceptance must be above 0 and at most 1, got {self.in_scope_acceptance}")
         metric, direction = self.metric_for_best_model, self.greater_is_better
         device = resolve_device(self.device_name)
         self.use_cpu = self.use_cpu or device.type == "cpu"
+        optimizer = self.optim
+        if optimizer in OWN_OPTIMIZERS:
+            self.optim = "adamw_torch_fused"  # transformers knows no other names than its own
         super().__post_init__()  # type: ignore[no-untyped-call]
+        self.optim = optimizer
         if device.type == "cuda" and not self.use_cpu and self.parallel_mode != ParallelMode.DISTRIBUTED:
             self._use_only(device)
         # What is best depends on the problem type, which the data tell: see `training.trainer`.
@@ -97,6 +119,22 @@ class TextCnnTrainingArguments(TrainingArguments):
             raise InputError("sampler_replacement is for samplers that draw, the sampler is sequential")
         if self.sampler_num_samples is not None and self.sampler_num_samples < 1:
             raise InputError(f"sampler_num_samples must be at least 1, got {self.sampler_num_samples}")
+
+    def _settle_optimizer(self) -> None:
+        names = [*OWN_OPTIMIZERS, *OptimizerNames]
+        if self.optim not in names:
+            raise InputError(f"optim must be one of {', '.join(names)}, got {self.optim!r}")
+        if self.learning_rate is None:
+            self.learning_rate = LEARNING_RATES.get(self.optim, LEARNING_RATE)
+        if self.nesterov and not (self.optim == "sgd" and self.momentum):
+            raise InputError(f"nesterov is for the momentum of sgd, got {self.optim} with momentum {self.momentum}")
+        if self.momentum:
+            if self.optim not in ("sgd", "rmsprop"):
+                raise InputError(f"momentum is for the optimizers sgd and rmsprop, got {self.optim}")
+            given = f"momentum={self.momentum}" + (",nesterov=true" if self.nesterov else "")
+            self.optim_args = f"{self.optim_args},{given}" if self.optim_args else given
+        if self.max_norm is not None and not self.max_norm > 0:
+            raise InputError(f"max_norm must be above 0, got {self.max_norm}")
 
     def _use_only(self, device: torch.device) -> None:
         """Train on one GPU: transformers would take the first, and split each batch over all (slower)."""

@@ -8,14 +8,16 @@ from typing import Any
 import torch
 from accelerate.data_loader import prepare_data_loader
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader
-from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, Trainer
+from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, Trainer, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, rotate_checkpoints
 
 from training.config_training import TextCnnTrainingArguments
 from training.features import TokenTensors
 from training.metrics import metrics_for
 from training.objective import Objective
+from training.optimizers import MaxNorm, choose_row_sparse, clip_row_sparse, own_optimizer, row_sparse
 from training.output import STAGING, STATE
 from training.preparation import Prepared
 from training.progress import ProgressLines
@@ -43,12 +45,43 @@ class TextCnnTrainer(Trainer):
         )
         # `forward` takes any keyword but ignores num_items_in_batch, which is for the objective.
         self.model_accepts_loss_kwargs = False
+        self._embedding = prepared.network.network.embedding
+        self._embedding.sparse = choose_row_sparse(self._embedding, args)
+        if args.max_norm is not None:
+            self.add_callback(MaxNorm(prepared.network.network.classifier, args.max_norm))
         self.remove_callback(ProgressCallback)  # both write every log to stdout
         self.remove_callback(PrinterCallback)
         if not args.disable_tqdm:
             self.add_callback(ProgressLines())
         if args.early_stopping_patience > 0 and args.eval_strategy != IntervalStrategy.NO:
             self.add_callback(EarlyStoppingCallback(args.early_stopping_patience, args.early_stopping_threshold))
+
+    @staticmethod
+    def get_optimizer_cls_and_kwargs(args: TrainingArguments, model: Any = None) -> tuple[Any, Any]:
+        """Class and arguments of the optimizer, ours included."""
+        own = own_optimizer(args) if isinstance(args, TextCnnTrainingArguments) else None
+        return own or Trainer.get_optimizer_cls_and_kwargs(args, model)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> Optimizer:
+        """The optimizer; row-sparse for the embedding where that pays."""
+        if self.optimizer is not None or not self._embedding.sparse:
+            return super().create_optimizer(model)
+        self._embedding.requires_grad_(False)  # what is not learnt is left out
+        dense = super().create_optimizer(model)
+        self._embedding.requires_grad_(True)
+        self.optimizer = row_sparse(dense, self._embedding, self.args)
+        return self.optimizer
+
+    def _clip_grad_norm(self, model: nn.Module) -> Tensor:
+        if not self._embedding.sparse:
+            norm: Tensor = super()._clip_grad_norm(model)  # type: ignore[no-untyped-call]
+            return norm
+        self.accelerator.unscale_gradients()
+        return clip_row_sparse(model, self._embedding, self.args.max_grad_norm)
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        """The norm that clipping found; unlike transformers, none is worked out when nothing is clipped."""
+        return grad_norm
 
     def get_train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """Whole batches of the rows that the sampler draws, moved to the device of this process."""
@@ -69,6 +102,15 @@ class TextCnnTrainer(Trainer):
             loader, args.device, num_processes=1, process_index=0, put_on_device=True, non_blocking=non_blocking
         )
         return prepared
+
+    def _get_dataloader(self, *arguments: Any, **options: Any) -> DataLoader[dict[str, Tensor]]:
+        """Batches to evaluate on; `dataloader_drop_last` is for training and leaves out no text here."""
+        drop_last, self.args.dataloader_drop_last = self.args.dataloader_drop_last, False
+        try:
+            loader: DataLoader[dict[str, Tensor]] = super()._get_dataloader(*arguments, **options)
+        finally:
+            self.args.dataloader_drop_last = drop_last
+        return loader
 
     def _batches(self) -> EpochBatches:
         args, dataset = self.args, self.train_dataset
