@@ -1,43 +1,29 @@
 """In-process classification of texts with a checkpoint."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
-from torch import Tensor
 
 from .checkpoint import CheckpointConfig, read_config, read_network, read_tokenizer
 from .checkpoint import revision as read_revision
 from .device import resolve_device
 from .encoding import encode, truncate
 from .errors import InputError
-from .folding import FoldedTextCnn, folded_bytes
-from .host import HostRunner
+from .folding import FoldedTextCnn
 from .network_textcnn import TextCnn
 from .prediction import Prediction, predictions
-
-FOLDING = ("auto", "on", "off")
-FOLDING_BUDGET_MB = 512.0  # the largest table of a `FoldedTextCnn` that "auto" builds, in 10^6 bytes
+from .runner import InferenceOptions, build_runner, choose_network
 
 # B texts, C classes.
-
-
-class Runner(Protocol):
-    """Passes through the network on some device."""
-
-    clock: str
-    pass_texts: int  # the most that one pass takes
-
-    def __call__(self, token_ids: list[list[int]]) -> tuple[NDArray[np.float32], float]:
-        """Outputs (B, C) of the token ids of B texts, and the milliseconds they took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +54,7 @@ class TextClassifier:
         tokenizer: Tokenizer,
         config: CheckpointConfig,
         device: torch.device,
+        options: InferenceOptions,
         name: str,
         revision: str,
     ) -> None:
@@ -82,32 +69,20 @@ class TextClassifier:
         self.folded_bytes = network.table_bytes if isinstance(network, FoldedTextCnn) else 0
         self._tokenizer = tokenizer
         truncate(tokenizer, config.max_length, config.truncation_side)
-        self._run: Runner = HostRunner(network, _activation(config.problem_type))
+        self._run = build_runner(network, config, device, options)
 
     @classmethod
-    def from_pretrained(
-        cls,
-        folder: str | Path,
-        device: str = "auto",
-        *,
-        folding: str = "auto",
-        folding_budget_mb: float = FOLDING_BUDGET_MB,
-    ) -> "TextClassifier":
-        """Load a checkpoint folder; raises `InputError` for a defect of the folder or a device that does not exist.
+    def from_pretrained(cls, folder: str | Path, device: str = "auto", **options: Any) -> "TextClassifier":
+        """Load a checkpoint folder; `options` are those of `InferenceOptions`.
 
-        `folding` replaces the network by its `FoldedTextCnn`: same answers, many times faster on a CPU, for more
-        memory. "auto" does so on the CPU if the table takes at most `folding_budget_mb` (10^6 bytes).
+        Raises `InputError` for a defect of the folder, a device that does not exist or an option that there is not.
         """
-        if folding not in FOLDING:
-            raise InputError(f"folding must be one of {', '.join(FOLDING)}, got {folding!r}")
         path = Path(folder)
         config = read_config(path)
-        network, tokenizer = read_network(path, config), read_tokenizer(path)
-        torch_device = resolve_device(device)
-        network.to(torch_device)
-        fits = torch_device.type == "cpu" and folded_bytes(config) <= folding_budget_mb * 1e6
-        folded = FoldedTextCnn(network) if folding == "on" or (folding == "auto" and fits) else None
-        return cls(folded or network, tokenizer, config, torch_device, path.resolve().name, read_revision(path))
+        place, chosen = resolve_device(device), InferenceOptions(**options)
+        network = choose_network(read_network(path, config), config, place, chosen)
+        tokenizer = read_tokenizer(path)
+        return cls(network, tokenizer, config, place, chosen, path.resolve().name, read_revision(path))
 
     def __call__(self, texts: Sequence[str], top_k: int | None = None) -> list[Prediction]:
         """One prediction for each text, in order; raises `InputError` for an item that is no valid string."""
@@ -157,13 +132,3 @@ class TextClassifier:
             return [start], token_ids
         order = sorted(range(len(token_ids)), key=[len(ids) for ids in token_ids].__getitem__)
         return [start + index for index in order], [token_ids[index] for index in order]
-
-
-def _activation(problem_type: str) -> Callable[[Tensor], Tensor]:
-    """What makes outputs (B, C) of logits (B, C)."""
-    match problem_type:
-        case "single_label_classification":
-            return partial(torch.softmax, dim=1)
-        case "multi_label_classification":
-            return torch.sigmoid
-    return torch.Tensor.float

@@ -45,16 +45,31 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], *, offsets: bool = False,
 
 
 def right_padded(token_ids: Sequence[Sequence[int]]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Ids (B, L) with zeros after each text, and lengths (B,); no Python runs per token.
+    """Ids (B, L) with zeros after each text, and lengths (B,).
 
     >>> right_padded([[7, 8], [9]])[0].tolist()
     [[7, 8], [9, 0]]
     """
+    padded = np.zeros((len(token_ids), 1 + max(map(len, token_ids))), dtype=np.int32)  # (B, 1 + L)
+    fill(padded, token_ids)
+    return padded[:, 1:], padded[:, 0]
+
+
+def fill(buffer: NDArray[np.int32], token_ids: Sequence[Sequence[int]]) -> None:
+    """Write length and ids of each text to a row of `buffer` (B, 1 + L); further rows become empty texts.
+
+    What stood behind a text stays there. No Python runs per token.
+
+    >>> buffer = np.zeros((3, 4), dtype=np.int32)
+    >>> fill(buffer, [[7, 8], [9]])
+    >>> buffer.tolist()
+    [[2, 7, 8, 0], [1, 9, 0, 0], [0, 0, 0, 0]]
+    """
     lengths = np.fromiter(map(len, token_ids), dtype=np.int32, count=len(token_ids))  # (B,)
-    padded = np.zeros((len(token_ids), lengths.max()), dtype=np.int32)  # (B, L)
-    is_token = np.arange(padded.shape[1]) < lengths[:, None]  # (B, L)
-    padded[is_token] = np.fromiter(chain.from_iterable(token_ids), dtype=np.int32, count=lengths.sum())
-    return padded, lengths
+    texts = len(token_ids)
+    buffer[:texts, 0], buffer[texts:, 0] = lengths, 0
+    is_token = np.arange(buffer.shape[1] - 1) < lengths[:, None]  # (B, L)
+    buffer[:texts, 1:][is_token] = np.fromiter(chain.from_iterable(token_ids), dtype=np.int32, count=lengths.sum())
 
 
 def _first_invalid(texts: Sequence[object], first: int) -> str:

@@ -19,7 +19,7 @@ from torch.nn import functional
 from .network_textcnn import TextCnn, TextCnnShape
 
 CACHED_BYTES = 1 << 19  # of window sums between addition and maximum; more would leave the cache
-PLANS = 256  # kept at a time; texts of one length share theirs
+PLANS = 256  # kept at a time
 
 # B texts, L tokens, V vocabulary, D channels, F filters, W windows, K kernel sizes, C classes,
 # S slots: the taps of all kernel sizes, one after the other.
@@ -39,17 +39,17 @@ class FoldedTextCnn:
     """
 
     def __init__(self, network: TextCnn, dtype: torch.dtype = torch.float32) -> None:
-        shape = network.config
-        sizes = np.array([size for size in shape.kernel_sizes for _ in range(size)])  # (S,)
-        taps = np.concatenate([np.arange(size) for size in shape.kernel_sizes])  # (S,)
-        padding = np.array([shape.total_padding(size) for size in sizes])  # (S,), zeros on both sides together
-        self._offset = taps * shape.dilation - padding // 2  # (S,), where window 0 has its taps
-        self._room = (sizes - 1) * shape.dilation + 1 - padding  # (S,), tokens that one window needs
-        self._least_room = int(self._room.min())
-        self._stride = shape.stride
-        self._blank_and_void = [shape.vocab_size, shape.vocab_size + 1]  # tokens
-        self._slots = np.arange(len(sizes), dtype=np.int32)  # (S,)
-        self._first_slots = torch.from_numpy(self._slots[taps == 0])  # (K,)
+        shape, device = network.config, network.embedding.weight.device
+        sizes = torch.tensor([size for size in shape.kernel_sizes for _ in range(size)])  # (S,)
+        taps = torch.cat([torch.arange(size) for size in shape.kernel_sizes])  # (S,)
+        padding = torch.tensor([shape.total_padding(int(size)) for size in sizes])  # (S,), zeros on both sides together
+        room = (sizes - 1) * shape.dilation + 1 - padding  # (S,), tokens that one window needs
+        self._offset = (taps * shape.dilation - padding // 2).to(device)  # (S,), where window 0 has its taps
+        self._room, self._least_room = room.to(device), int(room.min())
+        self._kernel_sizes, self._stride = list(shape.kernel_sizes), shape.stride
+        self._blank, self._void = shape.vocab_size, shape.vocab_size + 1  # tokens
+        self._slots = torch.arange(len(sizes), dtype=torch.int32, device=device)  # (S,)
+        self._first_slots = torch.arange(len(sizes), dtype=torch.int32)[taps == 0]  # (K,)
         self._bags = torch.empty(0, dtype=torch.int32)  # (W*K,), where the rows of each sum begin
         self._table = _fold(network).to(dtype)  # ((V + 2) * S, F)
         linear, temperature = network.classifier, shape.calibration_temperature
@@ -62,7 +62,7 @@ class FoldedTextCnn:
         return self._table.nbytes
 
     def __call__(self, token_ids: Sequence[Sequence[int]]) -> Tensor:
-        """Logits (B, C) of the token ids of B texts; fastest where neighbours are of similar lengths."""
+        """Logits (B, C) of the token ids of B texts on the CPU; fastest where neighbours are of similar lengths."""
         lengths = [len(ids) for ids in token_ids]
         pieces = list(self._pieces([self._windows(length) for length in lengths]))
         rows = self._rows(token_ids, lengths, [windows for texts, windows in pieces for _ in range(texts)])
@@ -71,8 +71,24 @@ class FoldedTextCnn:
             end = begin + texts * windows
             pooled.append(self._pool(rows[begin:end]).view(texts, windows, -1).amax(dim=1))  # (b, K*F)
             begin = end
-        features = (pooled[0] if len(pooled) == 1 else torch.cat(pooled)).float().relu_()  # (B, K*F)
-        return functional.linear(features, self._weight, self._bias)
+        return self._classify(pooled[0] if len(pooled) == 1 else torch.cat(pooled))
+
+    def logits(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
+        """Logits (B, C) of the first `lengths` (B,) ids of each row of `input_ids` (B, L).
+
+        For a GPU: what it does depends on shapes alone, so a CUDA graph may capture it.
+        """
+        ends = lengths.long()[:, None]  # (B, 1)
+        tokens = functional.pad(input_ids, (0, 2)).scatter(1, ends, self._blank).scatter(1, ends + 1, self._void)
+        layout = self._layout(lengths.long(), self._windows(input_ids.shape[1]))  # (B, W, S)
+        rows = tokens.gather(1, layout.flatten(1)).view(layout.shape) * len(self._slots) + self._slots  # (B, W, S)
+        gathered = functional.embedding(rows, self._table)  # (B, W, S, F)
+        sums = [taps.sum(dim=2) for taps in gathered.split(self._kernel_sizes, dim=2)]  # K x (B, W, F)
+        return self._classify(torch.cat(sums, dim=2).amax(dim=1))
+
+    def _classify(self, pooled: Tensor) -> Tensor:
+        """Logits (B, C) of the maxima over time (B, K*F)."""
+        return functional.linear(pooled.float().relu_(), self._weight, self._bias)
 
     def _pool(self, rows: Tensor) -> Tensor:
         """Sums over the taps of windows, (W, S) to (W, K, F)."""
@@ -102,28 +118,33 @@ class FoldedTextCnn:
         stream: list[int] = []
         for ids in token_ids:
             stream += ids
-            stream += self._blank_and_void
+            stream += self._blank, self._void
         begins = [0, *accumulate(length + 2 for length in lengths[:-1])]
         plan = np.concatenate([self._plan(*key) for key in zip(lengths, windows, strict=True)])  # (W, S)
         plan += np.repeat(begins, windows)[:, None]
         rows = np.array(stream, dtype=np.int32).take(plan)  # (W, S), tokens
         rows *= len(self._slots)
-        rows += self._slots
+        rows += self._slots.numpy()
         return torch.from_numpy(rows)
 
     def _make_plan(self, length: int, windows: int) -> NDArray[np.int64]:
-        """Which token of a text that BLANK and VOID follow stands under each slot of each window (W, S)."""
-        window = np.arange(0, windows * self._stride, self._stride)[:, None]  # (W, 1), where each begins
-        position: NDArray[np.int64] = window + self._offset  # (W, S)
-        position[(position < 0) | (position >= length)] = length  # BLANK
-        last = np.maximum(length - self._room, 0)  # (S,), where the last window may begin
-        position[window > last] = length + 1  # VOID
-        return position
+        """`_layout` of one text (W, S); texts of one length share it."""
+        plan: NDArray[np.int64] = self._layout(torch.tensor([length]), windows)[0].numpy()
+        return plan
+
+    def _layout(self, lengths: Tensor, windows: int) -> Tensor:
+        """Which token of its text stands under each slot of each window (B, W, S), where BLANK and VOID follow it."""
+        window = torch.arange(windows, device=lengths.device)[:, None] * self._stride  # (W, 1), where each begins
+        position = window + self._offset  # (W, S)
+        ends = lengths[:, None, None]
+        tokens = position.where((position >= 0) & (position < ends), ends)  # (B, W, S), with BLANK
+        last = (ends - self._room).clamp(min=0)  # (B, 1, S), where the last window may begin
+        return tokens.where(window <= last, ends + 1)  # (B, W, S), with VOID
 
 
-def folded_bytes(shape: TextCnnShape) -> int:
-    """Memory that the float32 table of a network of that shape takes."""
-    return (shape.vocab_size + 2) * sum(shape.kernel_sizes) * shape.num_filters * 4
+def folded_bytes(shape: TextCnnShape, dtype: torch.dtype = torch.float32) -> int:
+    """Memory that the table of a network of that shape takes."""
+    return (shape.vocab_size + 2) * sum(shape.kernel_sizes) * shape.num_filters * dtype.itemsize
 
 
 @torch.no_grad()

@@ -45,6 +45,6 @@ def _dense(network: TextCnn) -> Callable[[TokenIds], Tensor]:
 
     def logits(token_ids: TokenIds) -> Tensor:
         input_ids, lengths = map(torch.from_numpy, right_padded(token_ids))  # (B, L), (B,)
-        return network.logits(input_ids, lengths)
+        return network.logits(input_ids, lengths).float()
 
     return logits

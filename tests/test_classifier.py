@@ -156,30 +156,7 @@ def test_folded_and_dense_network_give_the_same_scores(tmp_path: Path, options: 
         assert ours.scores == pytest.approx(theirs.scores, abs=1e-6), text
 
 
-def test_folding_is_automatic_on_the_cpu_within_its_budget(folder: Path, classifier: TextClassifier) -> None:
-    megabytes = classifier.folded_bytes / 1e6
-    assert megabytes > 0
-
-    def folded_bytes(folding: str, budget: float) -> int:
-        return TextClassifier.from_pretrained(folder, "cpu", folding=folding, folding_budget_mb=budget).folded_bytes
-
-    assert folded_bytes("auto", megabytes * 1.01) == classifier.folded_bytes
-    assert folded_bytes("auto", megabytes * 0.99) == 0
-    assert folded_bytes("on", 0) == classifier.folded_bytes
-    with pytest.raises(InputError, match="folding must be one of auto, on, off, got 'yes'"):
-        folded_bytes("yes", 1)
-
-
 def test_the_service_never_waits_for_transformers() -> None:
     program = "import sys; from model.classifier import TextClassifier; print('transformers' in sys.modules)"
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert finished.stdout.strip() == "False"
-
-
-@pytest.mark.gpu
-def test_cuda_events_measure_the_device_and_not_the_queueing(folder: Path) -> None:
-    on_cpu = TextClassifier.from_pretrained(folder, device="cpu")(AWKWARD)
-    on_gpu, timing = TextClassifier.from_pretrained(folder, device="cuda").classify(AWKWARD)
-    assert timing.clock == "cuda_events"
-    for ours, theirs in zip(on_gpu, on_cpu, strict=True):
-        assert ours.scores == pytest.approx(theirs.scores, abs=1e-4)

@@ -73,11 +73,3 @@ def test_folding_leaves_the_network_as_it_was_and_asks_for_no_gradient() -> None
     assert not FoldedTextCnn(network)(TEXTS).requires_grad
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, before[name]), name
-
-
-@pytest.mark.gpu
-def test_logits_equal_the_networks_on_a_gpu() -> None:
-    network = build_network(TextCnnShape(vocab_size=VOCABULARY, embedding_dim=32, padding="same"))
-    expected = network_logits(network, TEXTS)
-    found = FoldedTextCnn(network.to("cuda"))(TEXTS)
-    torch.testing.assert_close(found.cpu(), expected, rtol=1e-4, atol=1e-4)
