@@ -20,8 +20,9 @@ from .encoding import encode, truncate
 from .errors import InputError
 from .folding import FoldedTextCnn
 from .network_textcnn import TextCnn
+from .options import InferenceOptions
 from .prediction import Prediction, predictions
-from .runner import InferenceOptions, build_runner, choose_network
+from .runner import build_runner, choose_network
 
 # B texts, C classes.
 

@@ -1,5 +1,6 @@
 """Texts to token ids with `tokenizers` alone, for the service as well, which never imports transformers."""
 
+import os
 from collections.abc import Sequence
 from itertools import chain
 
@@ -70,6 +71,12 @@ def fill(buffer: NDArray[np.int32], token_ids: Sequence[Sequence[int]]) -> None:
     buffer[:texts, 0], buffer[texts:, 0] = lengths, 0
     is_token = np.arange(buffer.shape[1] - 1) < lengths[:, None]  # (B, L)
     buffer[:texts, 1:][is_token] = np.fromiter(chain.from_iterable(token_ids), dtype=np.int32, count=lengths.sum())
+
+
+def use_threads(count: int) -> None:
+    """Have `tokenizers` encode on so many threads; to be called before it has encoded a first batch."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "true" if count > 1 else "false"
+    os.environ["RAYON_NUM_THREADS"] = str(count)
 
 
 def _first_invalid(texts: Sequence[object], first: int) -> str:

@@ -1,9 +1,8 @@
 """How a checkpoint's network is run: dense or folded, in which precision, on which device."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,42 +15,11 @@ from .folding import FoldedTextCnn, folded_bytes
 from .graphs import GraphRunner, fastest
 from .host import HostRunner
 from .network_textcnn import TextCnn
+from .options import InferenceOptions
 
-FOLDING = ("auto", "on", "off")
-PRECISIONS = {
-    "float32": torch.float32,
-    "tf32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
+DTYPES = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 # B texts, C classes.
-
-
-@dataclass
-class InferenceOptions:
-    """What decides how fast an answer is, and how exact."""
-
-    folding: Literal["auto", "on", "off"] = field(
-        default="auto",
-        metadata={"help": "Run the network as look-ups in a table: auto does if the table fits and it is faster."},
-    )
-    folding_budget_mb: float = field(
-        default=512.0, metadata={"help": "The largest table that --folding auto makes, in 10^6 bytes."}
-    )
-    precision: Literal["float32", "tf32", "bfloat16", "float16"] = field(
-        default="float32", metadata={"help": "float32 is exact; tf32 is for GPUs; the 16-bit ones halve the table."}
-    )
-
-    def check(self, device: torch.device) -> None:
-        """Raise `InputError` for a value that there is not, or not on that device."""
-        for name, values in (("folding", FOLDING), ("precision", tuple(PRECISIONS))):
-            if getattr(self, name) not in values:
-                raise InputError(f"{name} must be one of {', '.join(values)}, got {getattr(self, name)!r}")
-        if not self.folding_budget_mb >= 0:
-            raise InputError(f"folding_budget_mb must be at least 0, got {self.folding_budget_mb}")
-        if self.precision == "tf32" and device.type != "cuda":
-            raise InputError(f"precision tf32 needs a CUDA device, got {device}")
 
 
 class Runner(Protocol):
@@ -68,8 +36,9 @@ def choose_network(
     network: TextCnn, config: CheckpointConfig, device: torch.device, options: InferenceOptions
 ) -> TextCnn | FoldedTextCnn:
     """The form of the network to run; on a GPU "auto" measures which is faster."""
-    options.check(device)
-    dtype = PRECISIONS[options.precision]
+    if options.precision == "tf32" and device.type != "cuda":
+        raise InputError(f"precision tf32 needs a CUDA device, got {device}")
+    dtype = DTYPES[options.precision]
     network = network.to(device)
     fits = folded_bytes(config, dtype) <= options.folding_budget_mb * 1e6
     if options.folding == "off" or (options.folding == "auto" and not fits):

@@ -6,33 +6,40 @@ Every worker process imports this module again, so it imports the rest only when
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from model.options import InferenceOptions
+
     from .config import Limits, ServiceArguments
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until a signal; the exit status: 0, 1 for a failure of the service, 2 for a user's mistake."""
     from model.cli import ArgumentParser, run
+    from model.options import InferenceOptions
 
     from .config import Limits, ServiceArguments
 
     statuses = []
 
     def command() -> None:
-        arguments, limits = ArgumentParser([ServiceArguments, Limits]).parse(argv)
-        statuses.append(serve(arguments, limits, _print_at_once))
+        arguments, limits, options = ArgumentParser([ServiceArguments, Limits, InferenceOptions]).parse(argv)
+        statuses.append(serve(arguments, limits, options, _print_at_once))
 
     return run(command) or statuses[0]
 
 
-def serve(arguments: "ServiceArguments", limits: "Limits", announce: Callable[[str], None]) -> int:
+def serve(
+    arguments: "ServiceArguments", limits: "Limits", options: "InferenceOptions", announce: Callable[[str], None]
+) -> int:
     """Check everything that can be checked beforehand, then serve; raises `InputError` for what is wrong."""
     from .config import bind, check_checkpoint, check_numbers, choose_devices
     from .log import access_log
     from .routes import Keys
     from .server import Server, StartUpError
+    from .worker import load_classifier
 
     check_numbers(arguments, limits)
     name = check_checkpoint(arguments.checkpoint)
@@ -43,7 +50,8 @@ def serve(arguments: "ServiceArguments", limits: "Limits", announce: Callable[[s
     greeting = f"Serving {name} on {url} ({', '.join(devices)})\n{_invitation(url)}"
     keys = Keys(os.environ.get("LIT_SERVER_API_KEY"), os.environ.get("TEXTCNN_ADMIN_KEY"))
     observers = [access_log] if arguments.access_log else []
-    server = Server(arguments, limits, devices, listener, lambda: announce(greeting), keys, observers)
+    load = partial(load_classifier, options=options)
+    server = Server(arguments, limits, devices, listener, lambda: announce(greeting), keys, observers, load)
     try:
         return server.serve()
     except StartUpError as failure:

@@ -40,6 +40,7 @@ class Classifier(Protocol):
     problem_type: str
     max_length: int
     device: str
+    folded_bytes: int
 
     def classify(self, texts: Sequence[str], top_k: int | None = None) -> tuple[Sequence[Prediction], Timing]:
         """Predictions in the texts' order with their `top_k` highest scores, and what they cost."""

@@ -145,7 +145,7 @@ def _info(gateway: Gateway, limits: Limits) -> dict[str, object]:
         "labels": first.labels,
         "limits": vars(limits) | {"max_length": first.max_length},
         "versions": _versions(),
-        "workers": [{"pid": hello.pid, "device": hello.device} for hello in hellos],
+        "workers": [{"pid": hello.pid, "device": hello.device, "folded_bytes": hello.folded_bytes} for hello in hellos],
     }
 
 

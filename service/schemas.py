@@ -104,6 +104,7 @@ class WorkerInfo(_Reply):
 
     pid: int
     device: str
+    folded_bytes: int = Field(description="memory of the table that answers are looked up in; 0 without one")
 
 
 class LimitsInfo(_Reply):

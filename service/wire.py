@@ -58,6 +58,7 @@ class Hello:
     labels: list[str]
     problem_type: str
     max_length: int
+    folded_bytes: int = 0  # of the table that the worker looks answers up in
 
 
 def frame(payload: bytes) -> bytes:

@@ -9,6 +9,7 @@ import os
 import selectors
 import socket
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any, cast
 
 import numpy as np
@@ -16,6 +17,7 @@ from litserve import LitAPI
 from litserve.loops import LitLoop
 
 from model.errors import InputError
+from model.options import InferenceOptions
 
 from .channels import ReportSink
 from .passes import Classifier, perform
@@ -25,7 +27,7 @@ EXIT_MISTAKE = 2  # the user gave something wrong: a checkpoint or a device
 _CHUNK = 1 << 18  # bytes read at once
 
 
-Load = Callable[[str, str, int], Classifier]
+Load = Callable[[str, str, int], Classifier]  # of checkpoint, device and threads
 
 
 class ClassifierAPI(LitAPI):  # type: ignore[misc]  # LitServe ships no types
@@ -67,14 +69,16 @@ class SocketLoop(LitLoop):  # type: ignore[misc]  # LitServe ships no types
         raise SystemExit(0)
 
 
-def load_classifier(checkpoint: str, device: str, threads: int) -> Classifier:
+def load_classifier(checkpoint: str, device: str, threads: int, options: InferenceOptions | None = None) -> Classifier:
     """The classifier after a first inference on `threads` threads; raises `InputError` if its scores are no numbers."""
     import torch  # here: the API process imports this module too, and must not pay two seconds for torch
 
     from model.classifier import TextClassifier
+    from model.encoding import use_threads
 
     torch.set_num_threads(threads)
-    classifier = TextClassifier.from_pretrained(checkpoint, device)
+    use_threads(threads)
+    classifier = TextClassifier.from_pretrained(checkpoint, device, **asdict(options or InferenceOptions()))
     outputs, _ = classifier.score(["warm up"])
     if not np.isfinite(outputs).all():
         raise InputError(f"checkpoint {checkpoint!r} must give finite scores, it gives {outputs.tolist()}")
@@ -117,6 +121,7 @@ def _hello(classifier: Classifier, worker_id: int, generation: int) -> Hello:
         list(classifier.labels),
         classifier.problem_type,
         classifier.max_length,
+        classifier.folded_bytes,
     )
 
 

@@ -62,6 +62,7 @@ class FakeClassifier:
     problem_type: str = "single_label_classification"
     max_length: int = 8
     device: str = "cpu"
+    folded_bytes: int = 0
     passes: list[list[str]] = field(default_factory=list)
 
     def classify(self, texts: Sequence[str], top_k: int | None = None) -> tuple[list[FakePrediction], FakeTiming]:

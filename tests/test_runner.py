@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import pytest
-import torch
 
 from model.classifier import TextClassifier
 from model.errors import InputError
-from model.runner import InferenceOptions
+from model.options import InferenceOptions
 from tests.checkpoints import TEXTS, write_checkpoint
 
 
@@ -50,12 +49,16 @@ def test_sixteen_bits_round_the_scores_and_halve_the_table(
         ({"precision": "int8"}, "precision must be one of float32, tf32, bfloat16, float16, got 'int8'"),
         ({"folding_budget_mb": -1.0}, "folding_budget_mb must be at least 0, got -1.0"),
         ({"folding_budget_mb": float("nan")}, "folding_budget_mb must be at least 0, got nan"),
-        ({"precision": "tf32"}, "precision tf32 needs a CUDA device, got cpu"),
     ],
 )
 def test_options_that_do_not_exist_are_named(options: dict[str, object], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
-        InferenceOptions(**options).check(torch.device("cpu"))  # type: ignore[arg-type]
+        InferenceOptions(**options)  # type: ignore[arg-type]
+
+
+def test_tf32_is_for_gpus(folder: Path) -> None:
+    with pytest.raises(InputError, match="precision tf32 needs a CUDA device, got cpu"):
+        TextClassifier.from_pretrained(folder, "cpu", precision="tf32")
 
 
 @pytest.mark.gpu

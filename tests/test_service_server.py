@@ -122,16 +122,19 @@ def test_the_card_names_the_processes_that_run(running: RunningServer, checkpoin
         assert info["model"]["revision"].startswith("sha256:")
         (worker,) = info["workers"]
         assert Path(f"/proc/{worker['pid']}").exists()
+        assert worker["folded_bytes"] == TextClassifier.from_pretrained(checkpoint, "cpu").folded_bytes > 0
         assert f"Serving {checkpoint.resolve().name} on {running.url} (cpu)\n" == running.greeting
         assert client.get("/ready").json() == {"status": "ready", "workers_ready": 1}
 
 
 def test_two_api_processes_and_two_workers_answer_as_one(checkpoint: Path, classifier: TextClassifier) -> None:
     texts = make_texts(200)
-    with server(checkpoint, "--device", "cpu", "--api_servers", "2", "--workers_per_device", "2") as started:
+    with server(
+        checkpoint, "--device", "cpu", "--api_servers", "2", "--workers_per_device", "2", "--folding", "off"
+    ) as started:
         assert_same(ask_together(started, 8, texts), classifier(texts))
         with started.client() as client:
-            assert len(client.get("/info").json()["workers"]) == 2
+            assert [worker["folded_bytes"] for worker in client.get("/info").json()["workers"]] == [0, 0]
         assert started.stop() == 0
         assert eventually(lambda: group_is_empty(started.process.pid))
 
