@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from . import evidence
 from .checkpoint import CheckpointConfig, read_config, read_network, read_tokenizer
 from .checkpoint import revision as read_revision
 from .device import resolve_device
@@ -68,7 +69,7 @@ class TextClassifier:
         self.revision = revision
         self.device = str(device)
         self.folded_bytes = network.table_bytes if isinstance(network, FoldedTextCnn) else 0
-        self._tokenizer = tokenizer
+        self._network, self._shape, self._tokenizer = network, config, tokenizer
         truncate(tokenizer, config.max_length, config.truncation_side)
         self._run = build_runner(network, config, device, options)
 
@@ -85,15 +86,42 @@ class TextClassifier:
         tokenizer = read_tokenizer(path)
         return cls(network, tokenizer, config, place, chosen, path.resolve().name, read_revision(path))
 
-    def __call__(self, texts: Sequence[str], top_k: int | None = None) -> list[Prediction]:
-        """One prediction for each text, in order; raises `InputError` for an item that is no valid string."""
-        outputs, _ = self.score(texts)
-        return self.predictions(outputs, top_k)
+    def __call__(
+        self,
+        texts: Sequence[str],
+        top_k: int | None = None,
+        *,
+        explain: bool = False,
+        explain_label: str | None = None,
+    ) -> list[Prediction]:
+        """One prediction for each text, in order, with its evidence if wanted: see `explain`.
+
+        Raises `InputError` for an item that is no valid string.
+        """
+        found, _ = self.classify(texts, top_k)
+        if explain:
+            self.explain(texts, found, explain_label)
+        elif explain_label is not None:
+            raise InputError(f"explain_label goes with explain = True, got {explain_label!r} without")
+        return found
 
     def classify(self, texts: Sequence[str], top_k: int | None = None) -> tuple[list[Prediction], Timing]:
         """The predictions and what they cost."""
         outputs, timing = self.score(texts)
         return self.predictions(outputs, top_k), timing
+
+    def explain(self, texts: Sequence[str], found: Sequence[Prediction], label: str | None = None) -> None:
+        """Give each of the predictions `found` for `texts` the bias and the evidence of its best label, or of `label`.
+
+        Bias and contributions add up to the label's calibrated logit, or to the value of a regression. Raises
+        `InputError` for a label that the checkpoint does not have.
+        """
+        if label is not None and (self.problem_type == "regression" or label not in self.labels):
+            raise InputError(f"explain_label must be a label of the checkpoint, got {label!r}")
+        for text, encoding, prediction in zip(texts, encode(self._tokenizer, texts, offsets=True), found, strict=True):
+            wanted = label or prediction.label
+            index = 0 if wanted is None else self.labels.index(wanted)
+            prediction.bias, prediction.evidence = evidence.explain(self._network, self._shape, encoding, text, index)
 
     def predictions(self, outputs: NDArray[np.float32], top_k: int | None = None) -> list[Prediction]:
         """Predictions for rows of `score`'s outputs (B, C)."""

@@ -52,8 +52,7 @@ class FoldedTextCnn:
         self._first_slots = torch.arange(len(sizes), dtype=torch.int32)[taps == 0]  # (K,)
         self._bags = torch.empty(0, dtype=torch.int32)  # (W*K,), where the rows of each sum begin
         self._table = _fold(network).to(dtype)  # ((V + 2) * S, F)
-        linear, temperature = network.classifier, shape.calibration_temperature
-        self._weight, self._bias = linear.weight.detach() / temperature, linear.bias.detach() / temperature
+        self.output_layer = network.output_layer  # weight (C, K*F) and bias (C,) of the calibrated logits
         self._plan = lru_cache(PLANS)(self._make_plan)
 
     @property
@@ -78,17 +77,27 @@ class FoldedTextCnn:
 
         For a GPU: what it does depends on shapes alone, so a CUDA graph may capture it.
         """
+        return self._classify(self._sums(input_ids, lengths).flatten(2).amax(dim=1))
+
+    def windows(self, token_ids: Sequence[int]) -> Tensor:
+        """The rectified answer of each filter to each window of one text (W, K, F), 0 where there is no window."""
+        device = self._table.device
+        input_ids = torch.tensor([token_ids], dtype=torch.int32, device=device)  # (1, L)
+        return self._sums(input_ids, torch.tensor([len(token_ids)], device=device))[0].float().relu_()
+
+    def _sums(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
+        """Sums over the taps of all windows of all texts (B, W, K, F)."""
         ends = lengths.long()[:, None]  # (B, 1)
         tokens = functional.pad(input_ids, (0, 2)).scatter(1, ends, self._blank).scatter(1, ends + 1, self._void)
         layout = self._layout(lengths.long(), self._windows(input_ids.shape[1]))  # (B, W, S)
         rows = tokens.gather(1, layout.flatten(1)).view(layout.shape) * len(self._slots) + self._slots  # (B, W, S)
         gathered = functional.embedding(rows, self._table)  # (B, W, S, F)
         sums = [taps.sum(dim=2) for taps in gathered.split(self._kernel_sizes, dim=2)]  # K x (B, W, F)
-        return self._classify(torch.cat(sums, dim=2).amax(dim=1))
+        return torch.stack(sums, dim=2)
 
     def _classify(self, pooled: Tensor) -> Tensor:
         """Logits (B, C) of the maxima over time (B, K*F)."""
-        return functional.linear(pooled.float().relu_(), self._weight, self._bias)
+        return functional.linear(pooled.float().relu_(), *self.output_layer)
 
     def _pool(self, rows: Tensor) -> Tensor:
         """Sums over the taps of windows, (W, S) to (W, K, F)."""

@@ -1,6 +1,7 @@
 """The network itself, in torch alone: `TextCnnShape` and `TextCnn`, which is blind to padding."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -167,8 +168,27 @@ class TextCnn(nn.Module):
             lengths = lengths.clamp(max=limit)
         return input_ids.gather(1, order), lengths
 
+    def windows(self, token_ids: Sequence[int]) -> Tensor:
+        """The rectified answer of each filter to each window of one text (W, K, F), 0 where there is no window."""
+        device = self.classifier.weight.device
+        input_ids = torch.tensor([token_ids], dtype=torch.long, device=device)  # (1, L)
+        lengths = torch.tensor([len(token_ids)], device=device)  # (1,)
+        signal = self._embed(input_ids).transpose(1, 2)  # (1, D, L)
+        answers = [self._activations(conv, signal, lengths)[0].float().relu().T for conv in self.convs]  # K x (W, F)
+        return nn.utils.rnn.pad_sequence(answers).contiguous()  # (W, K, F)
+
+    @property
+    def output_layer(self) -> tuple[Tensor, Tensor]:
+        """Weight (C, K*F) and bias (C,) of the calibrated logits."""
+        temperature = self.config.calibration_temperature
+        return self.classifier.weight.detach() / temperature, self.classifier.bias.detach() / temperature
+
     def _max_over_time(self, conv: nn.Module, signal: Tensor, lengths: Tensor) -> Tensor:
         """Rectified maximum (B, F) over the windows that each text would have if it stood alone."""
+        return self._activations(conv, signal, lengths).amax(dim=2).relu()  # ReLU and maximum commute
+
+    def _activations(self, conv: nn.Module, signal: Tensor, lengths: Tensor) -> Tensor:
+        """The convolution (B, F, W), minus infinity beyond the windows that each text would have if it stood alone."""
         assert isinstance(conv, nn.Conv1d)  # noqa: S101  (narrows the type that ModuleList forgets)
         kernel_size = conv.kernel_size[0]
         padding = self.config.total_padding(kernel_size)
@@ -179,4 +199,4 @@ class TextCnn(nn.Module):
         last = (lengths - room).clamp(min=0) // self.config.stride  # (B,), index of each text's last window
         window = torch.arange(activation.shape[2], device=lengths.device)  # (W,)
         beyond = (window > last[:, None])[:, None, :]  # (B, 1, W)
-        return activation.masked_fill(beyond, -torch.inf).amax(dim=2).relu()  # ReLU and maximum commute
+        return activation.masked_fill(beyond, -torch.inf)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .abstention import Abstention
+from .evidence import Evidence
 
 MULTI_LABEL_THRESHOLD = 0.5  # a label with at least this probability applies, if the checkpoint says nothing else
 
@@ -25,6 +26,8 @@ class Prediction:
     labels: list[str] | None = None  # multi-label: those that apply, most probable first
     value: float | None = None  # regression
     abstained: bool | None = None  # classes: whether the text is too unlike the training texts for an answer
+    bias: float | None = None  # explained: the part of the logit that no piece of the text accounts for
+    evidence: list[Evidence] | None = None  # explained: what each piece of the text adds to the logit
 
     def to_dict(self) -> dict[str, Any]:
         """The fields that apply, ready for JSON."""

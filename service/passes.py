@@ -45,6 +45,9 @@ class Classifier(Protocol):
     def classify(self, texts: Sequence[str], top_k: int | None = None) -> tuple[Sequence[Prediction], Timing]:
         """Predictions in the texts' order with their `top_k` highest scores, and what they cost."""
 
+    def explain(self, texts: Sequence[str], found: Sequence[Any], label: str | None) -> None:
+        """Give the predictions `found` for `texts` their evidence for the best label, or for `label`."""
+
 
 def perform(classifier: Classifier, task: Task) -> Answer:
     """The answer to `task`; a text that the classifier fails on fails its own share alone."""
@@ -58,6 +61,8 @@ def perform(classifier: Classifier, task: Task) -> Answer:
     for share, (count, options) in enumerate(zip(task.counts, task.options, strict=True)):
         mine = found.predictions[start : start + count]
         failed = next((place for place, prediction in enumerate(mine) if isinstance(prediction, str)), None)
+        if failed is None and options.explain:
+            failed, mine = _explain(classifier, task.texts[start : start + count], mine, options.explain_label)
         if failed is not None:
             errors[share] = failed, str(mine[failed])
             fragments.append(b"")
@@ -107,6 +112,19 @@ def _classify(classifier: Classifier, texts: Sequence[str], top_k: int | None) -
         first.inference_ms + second.inference_ms,
         first.passes + second.passes,
     )
+
+
+def _explain(
+    classifier: Classifier, texts: Sequence[str], found: Sequence[Prediction | str], label: str | None
+) -> tuple[int | None, Sequence[Prediction | str]]:
+    """The predictions with their evidence, or the place of the text that has none and, there, the reason."""
+    for place, (text, prediction) in enumerate(zip(texts, found, strict=True)):
+        try:
+            classifier.explain([text], [prediction], label)
+        except Exception as error:  # noqa: BLE001  # whatever it is, it must stay within the share that met it
+            _logger.error("no evidence for a text of %d characters: %s", len(text), type(error).__name__)
+            return place, [*found[:place], f"there is no evidence for it ({type(error).__name__})"]
+    return None, found
 
 
 def _fragment(predictions: Sequence[Prediction], options: Options) -> bytes:

@@ -27,6 +27,8 @@ class PredictRequest(BaseModel):
     top_k: Annotated[int, Field(ge=1), BeforeValidator(_whole)] | None = Field(
         default=None, description="how many scores to give, the highest ones; all of them when absent"
     )
+    explain: bool = Field(default=False, description="whether to give the evidence for the best label, text by text")
+    explain_label: str | None = Field(default=None, description="the label to explain instead of the best one")
 
     @property
     def texts(self) -> list[str]:
@@ -36,6 +38,15 @@ class PredictRequest(BaseModel):
 
 class _Reply(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+
+class EvidencePiece(_Reply):
+    """A piece of a text and what it adds to the logit."""
+
+    start: int = Field(ge=0, description="where it begins in the text, in characters")
+    end: int = Field(ge=1, description="where it ends")
+    text: str
+    contribution: float = Field(description="what it adds to the calibrated logit")
 
 
 class TextPrediction(_Reply):
@@ -48,6 +59,10 @@ class TextPrediction(_Reply):
     value: float | None = Field(default=None, description="regression: the predicted value")
     abstained: bool | None = Field(
         default=None, description="classes: whether the text is too unlike the training texts for an answer"
+    )
+    bias: float | None = Field(default=None, description="explained: the logit without the evidence")
+    evidence: list[EvidencePiece] | None = Field(
+        default=None, description="explained: bias and contributions add up to the label's calibrated logit"
     )
 
 
@@ -180,6 +195,8 @@ def _rule(kind: str, field: str) -> str:
         return "must be a text or a list of at least one text"
     if field == "top_k":
         return "must be an integer of at least 1"
+    if field == "explain":
+        return "must be true or false"
     return "must be a string" if kind == "string_type" else "must be a JSON object"
 
 

@@ -15,6 +15,8 @@ class Options:
     """What a request wants to know of its texts; the defaults are left out of messages."""
 
     top_k: int | None = None  # how many scores, the highest; None keeps all
+    explain: bool = False  # whether each prediction comes with its evidence
+    explain_label: str | None = None  # for this label instead of the best one
 
 
 @dataclass(frozen=True)

@@ -36,9 +36,11 @@ class FakePrediction:
     """Says how long the text is."""
 
     text: str
+    evidence: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"label": self.text[:20], "score": 0.75, "scores": {self.text[:20]: 0.75, "other": 0.2, "third": 0.05}}
+        scores = {self.text[:20]: 0.75, "other": 0.2, "third": 0.05}
+        return {"label": self.text[:20], "score": 0.75, "scores": scores, **self.evidence}
 
 
 @dataclass
@@ -71,6 +73,14 @@ class FakeClassifier:
         if POISON in texts:
             raise RuntimeError("this text's content must not be repeated")
         return [FakePrediction(text) for text in texts], FakeTiming(batch_size=len(texts))
+
+    def explain(self, texts: Sequence[str], found: Sequence[FakePrediction], label: str | None) -> None:
+        """All of a text speaks for the label; a text that says so cannot be explained."""
+        for text, prediction in zip(texts, found, strict=True):
+            if text == "riddle":
+                raise RuntimeError("this text's content must not be repeated")
+            piece = {"start": 0, "end": len(text), "text": text, "contribution": 1.0 if label is None else 2.0}
+            prediction.evidence = {"bias": 0.5, "evidence": [piece]}
 
 
 def run(scenario: Coroutine[Any, Any, T]) -> T:

@@ -55,6 +55,52 @@ def test_a_reply_says_what_it_cost_and_who_answered() -> None:
     run(scenario())
 
 
+def test_evidence_comes_to_those_who_ask_for_it_alone() -> None:
+    async def scenario() -> None:
+        async with application(FakeClassifier(), LIMITS) as client:
+            asked = ask(client, ["ab", "c"], explain=True), ask(client, "ab", explain=True, explain_label="other")
+            explained, of_other, plain = await asyncio.gather(*asked, ask(client, "ab"))
+            pieces = [prediction.evidence for prediction in explained.predictions]
+            assert [(piece[0].text, piece[0].contribution) for piece in pieces if piece] == [("ab", 1.0), ("c", 1.0)]
+            assert [prediction.bias for prediction in explained.predictions] == [0.5, 0.5]
+            assert of_other.predictions[0].evidence is not None
+            assert of_other.predictions[0].evidence[0].contribution == 2.0
+            assert plain.predictions[0].evidence is plain.predictions[0].bias is None
+
+    run(scenario())
+
+
+def test_a_text_without_evidence_fails_its_own_request_alone() -> None:
+    async def scenario() -> None:
+        async with application(FakeClassifier(), LIMITS) as client:
+            failing = client.post("/predict", json={"inputs": ["a", "riddle"], "explain": True})
+            reply, neighbour = await asyncio.gather(failing, ask(client, "riddle"))
+            assert error(reply) == (500, "internal")
+            assert "inputs[1]: there is no evidence for it" in reply.json()["error"]
+            assert neighbour.predictions[0].label == "riddle"
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"explain": True, "explain_label": "x"}, "explain_label: must be a label of the model, got 'x'"),
+        ({"explain_label": "a"}, "explain_label: goes with explain = true, got 'a' without"),
+        ({"explain": 1}, "explain: must be true or false, got 1"),
+        ({"explain": True, "explain_label": 3}, "explain_label: must be a string, got 3"),
+    ],
+)
+def test_what_cannot_be_explained_is_refused(fields: dict[str, Any], sentence: str) -> None:
+    async def scenario() -> None:
+        async with application(FakeClassifier(), LIMITS) as client:
+            reply = await client.post("/predict", json={"inputs": "a", **fields})
+            assert error(reply) == (422, "validation")
+            assert reply.json()["error"] == sentence
+
+    run(scenario())
+
+
 def test_the_parts_of_a_requests_time_never_exceed_its_total() -> None:
     everyone_waits = threading.Event()
 

@@ -16,7 +16,7 @@ json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=30),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
 )
-fields = st.sampled_from(["inputs", "top_k", "explain"]) | st.text(max_size=8)
+fields = st.sampled_from(["inputs", "top_k", "explain", "explain_label", "explained"]) | st.text(max_size=8)
 
 
 def outcome_of(body: bytes) -> PredictRequest | ServiceError:
@@ -41,7 +41,7 @@ def test_any_json_is_valid_or_a_clear_error(body: Any) -> None:
         assert reply.error.count("\n") == 0
         assert 0 < len(reply.error) < 500
     else:
-        assert set(body) <= {"inputs", "top_k"}
+        assert set(body) <= {"inputs", "top_k", "explain", "explain_label"}
         assert outcome.texts == ([body["inputs"]] if isinstance(body["inputs"], str) else body["inputs"])
 
 

@@ -1,0 +1,135 @@
+"""Evidence adds up to the logit, whatever the form of the network, and points at the right characters."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from model.classifier import TextClassifier
+from model.errors import InputError
+from model.evidence import Explainable, explain
+from model.folding import FoldedTextCnn
+from model.network_textcnn import TextCnn, TextCnnShape
+from tests.checkpoints import LABELS, TEXTS, write_checkpoint
+from tests.strategies import CLASSES, VOCABULARY, build_network, shapes, token_lists
+
+
+def digits() -> Tokenizer:
+    """A tokenizer whose tokens are the numbers below `VOCABULARY`, each its own id."""
+    tokenizer = Tokenizer(models.WordLevel({str(number): number for number in range(VOCABULARY)}, "0"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return tokenizer
+
+
+def check(network: Explainable, dense: TextCnn, shape: TextCnnShape, tokens: list[int]) -> None:
+    text = " ".join(map(str, tokens))
+    encoding = digits().encode(text)
+    device = dense.classifier.weight.device
+    ids = torch.tensor([tokens], dtype=torch.long, device=device)
+    logits = dense.logits(ids, torch.tensor([len(tokens)], device=device))[0]
+    for label in range(CLASSES):
+        bias, pieces = explain(network, shape, encoding, text, label)
+        assert bias + sum(piece["contribution"] for piece in pieces) == pytest.approx(float(logits[label]), abs=1e-4)
+        assert all(piece["text"] == text[piece["start"] : piece["end"]] != "" for piece in pieces)
+        assert len({(piece["start"], piece["end"]) for piece in pieces}) == len(pieces)
+
+
+@given(shape=shapes(), tokens=token_lists())
+@settings(max_examples=60, deadline=None)
+def test_bias_and_contributions_add_up_to_the_logit(shape: TextCnnShape, tokens: list[int]) -> None:
+    dense = build_network(shape)
+    check(dense, dense, shape, tokens)
+    check(FoldedTextCnn(dense), dense, shape, tokens)
+
+
+@given(shape=shapes(), tokens=token_lists())
+@settings(max_examples=60, deadline=None)
+def test_both_forms_of_the_network_answer_each_window_alike(shape: TextCnnShape, tokens: list[int]) -> None:
+    dense = build_network(shape)
+    expected, found = dense.windows(tokens), FoldedTextCnn(dense).windows(tokens)
+    assert found.shape == expected.shape
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.gpu
+def test_it_adds_up_on_a_gpu() -> None:
+    shape = TextCnnShape(vocab_size=VOCABULARY, embedding_dim=4, num_filters=6, max_length=40)
+    dense = build_network(shape).cuda()
+    for tokens in ([], [3], list(range(1, 20))):
+        check(dense, dense, shape, tokens)
+        check(FoldedTextCnn(dense), dense, shape, tokens)
+
+
+def test_a_piece_is_where_the_network_looks() -> None:
+    """One filter of width 2 that only answers to token 5 followed by token 7."""
+    shape = TextCnnShape(vocab_size=VOCABULARY, embedding_dim=VOCABULARY, kernel_sizes=[2], num_filters=1)
+    network = build_network(shape)
+    with torch.no_grad():
+        network.embedding.weight.copy_(torch.eye(VOCABULARY))
+        conv = network.convs[0]
+        for parameter in conv.parameters():
+            parameter.zero_()
+        conv.weight[0, 5, 0] = conv.weight[0, 7, 1] = 1.0
+        network.classifier.weight.fill_(2.0)
+    text = "1 5 5 7 3"
+    _, pieces = explain(network, shape, digits().encode(text), text, 0)
+    assert pieces == [{"start": 4, "end": 7, "text": "5 7", "contribution": 4.0}]
+
+
+@pytest.mark.parametrize("folding", ["on", "off"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I want my money back",
+        "  where  is my parcel?",
+        "ｗｈｅｒｅ ｉｓ my ﬁne parcel",  # NFKC changes the number of characters
+        "😡 where 👩‍👩‍👧 is my parcel 😡",
+        "我的快递 到哪里了",
+        "where\u200b is my parcel",  # a zero-width space is taken out
+        "",
+        "one more text that is longer than the checkpoint reads of it",
+    ],
+)
+def test_pieces_are_cut_from_the_text_as_it_was_given(tmp_path: Path, folding: str, text: str) -> None:
+    classifier = TextClassifier.from_pretrained(write_checkpoint(tmp_path), "cpu", folding=folding)
+    prediction = classifier([text], explain=True)[0]
+    assert prediction.evidence is not None
+    assert prediction.bias is not None
+    for piece in prediction.evidence:
+        assert piece["text"] == text[piece["start"] : piece["end"]]
+        assert piece["text"].strip() == piece["text"] != ""
+    assert bool(prediction.evidence) == bool(text)
+
+
+@pytest.mark.parametrize("problem_type", ["single_label_classification", "multi_label_classification", "regression"])
+def test_the_sum_is_what_the_score_was_made_of(tmp_path: Path, problem_type: str) -> None:
+    folder = write_checkpoint(tmp_path, problem_type=problem_type, calibration_temperature=0.5)
+    classifier = TextClassifier.from_pretrained(folder, "cpu")
+    labels: list[str | None] = [None] if problem_type == "regression" else [*LABELS]
+    found = [classifier(TEXTS, explain=True, explain_label=label) for label in labels]
+    sums = torch.tensor([[p.bias + sum(e["contribution"] for e in p.evidence) for p in row] for row in found])  # type: ignore[operator,union-attr]
+    outputs = {"regression": lambda x: x, "multi_label_classification": torch.sigmoid}.get(
+        problem_type, lambda x: x.softmax(0)
+    )(sums)
+    expected, _ = classifier.score(TEXTS)
+    assert torch.allclose(outputs.T, torch.from_numpy(expected), atol=1e-4)
+
+
+def test_the_best_label_is_explained_unless_another_is_named(tmp_path: Path) -> None:
+    classifier = TextClassifier.from_pretrained(write_checkpoint(tmp_path), "cpu")
+    best = classifier(TEXTS[:1])[0].label
+    plain, named = classifier(TEXTS[:1], explain=True), classifier(TEXTS[:1], explain=True, explain_label=best)
+    other = classifier(TEXTS[:1], explain=True, explain_label=next(label for label in LABELS if label != best))
+    assert plain == named != other
+    assert other[0].scores == plain[0].scores
+
+
+def test_an_unknown_label_and_one_without_explain_are_refused(tmp_path: Path) -> None:
+    classifier = TextClassifier.from_pretrained(write_checkpoint(tmp_path), "cpu")
+    with pytest.raises(InputError, match="explain_label must be a label of the checkpoint, got 'weather'"):
+        classifier(TEXTS, explain=True, explain_label="weather")
+    with pytest.raises(InputError, match="explain_label goes with explain = True, got 'refund'"):
+        classifier(TEXTS, explain_label="refund")
