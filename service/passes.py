@@ -116,7 +116,7 @@ def _classify(classifier: Classifier, texts: Sequence[str], top_k: int | None) -
 
 def _explain(
     classifier: Classifier, texts: Sequence[str], found: Sequence[Prediction | str], label: str | None
-) -> tuple[int | None, Sequence[Prediction | str]]:
+) -> tuple[int | None, list[Prediction | str]]:
     """The predictions with their evidence, or the place of the text that has none and, there, the reason."""
     for place, (text, prediction) in enumerate(zip(texts, found, strict=True)):
         try:
@@ -124,7 +124,7 @@ def _explain(
         except Exception as error:  # noqa: BLE001  # whatever it is, it must stay within the share that met it
             _logger.error("no evidence for a text of %d characters: %s", len(text), type(error).__name__)
             return place, [*found[:place], f"there is no evidence for it ({type(error).__name__})"]
-    return None, found
+    return None, list(found)
 
 
 def _fragment(predictions: Sequence[Prediction], options: Options) -> bytes:

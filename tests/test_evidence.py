@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from model.classifier import TextClassifier
@@ -13,6 +12,7 @@ from model.errors import InputError
 from model.evidence import Explainable, explain
 from model.folding import FoldedTextCnn
 from model.network_textcnn import TextCnn, TextCnnShape
+from model.prediction import Prediction
 from tests.checkpoints import LABELS, TEXTS, write_checkpoint
 from tests.strategies import CLASSES, VOCABULARY, build_network, shapes, token_lists
 
@@ -70,6 +70,7 @@ def test_a_piece_is_where_the_network_looks() -> None:
     with torch.no_grad():
         network.embedding.weight.copy_(torch.eye(VOCABULARY))
         conv = network.convs[0]
+        assert isinstance(conv, torch.nn.Conv1d)
         for parameter in conv.parameters():
             parameter.zero_()
         conv.weight[0, 5, 0] = conv.weight[0, 7, 1] = 1.0
@@ -104,16 +105,26 @@ def test_pieces_are_cut_from_the_text_as_it_was_given(tmp_path: Path, folding: s
     assert bool(prediction.evidence) == bool(text)
 
 
+def explained_sum(prediction: Prediction) -> float:
+    assert prediction.bias is not None
+    assert prediction.evidence is not None
+    return prediction.bias + sum(piece["contribution"] for piece in prediction.evidence)
+
+
 @pytest.mark.parametrize("problem_type", ["single_label_classification", "multi_label_classification", "regression"])
 def test_the_sum_is_what_the_score_was_made_of(tmp_path: Path, problem_type: str) -> None:
     folder = write_checkpoint(tmp_path, problem_type=problem_type, calibration_temperature=0.5)
     classifier = TextClassifier.from_pretrained(folder, "cpu")
     labels: list[str | None] = [None] if problem_type == "regression" else [*LABELS]
-    found = [classifier(TEXTS, explain=True, explain_label=label) for label in labels]
-    sums = torch.tensor([[p.bias + sum(e["contribution"] for e in p.evidence) for p in row] for row in found])  # type: ignore[operator,union-attr]
-    outputs = {"regression": lambda x: x, "multi_label_classification": torch.sigmoid}.get(
-        problem_type, lambda x: x.softmax(0)
-    )(sums)
+    sums = [[explained_sum(p) for p in classifier(TEXTS, explain=True, explain_label=label)] for label in labels]
+    logits = torch.tensor(sums)  # (C, B)
+    match problem_type:
+        case "single_label_classification":
+            outputs = logits.softmax(dim=0)
+        case "multi_label_classification":
+            outputs = logits.sigmoid()
+        case _:
+            outputs = logits
     expected, _ = classifier.score(TEXTS)
     assert torch.allclose(outputs.T, torch.from_numpy(expected), atol=1e-4)
 

@@ -65,7 +65,7 @@ def test_evidence_comes_to_those_who_ask_for_it_alone() -> None:
             assert [prediction.bias for prediction in explained.predictions] == [0.5, 0.5]
             assert of_other.predictions[0].evidence is not None
             assert of_other.predictions[0].evidence[0].contribution == 2.0
-            assert plain.predictions[0].evidence is plain.predictions[0].bias is None
+            assert (plain.predictions[0].evidence, plain.predictions[0].bias) == (None, None)
 
     run(scenario())
 
