@@ -9,7 +9,9 @@ does not say what the score would be without a piece. The windows are those by w
 from collections.abc import Sequence
 from typing import Protocol, TypedDict
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from tokenizers import Encoding
 from torch import Tensor
 
@@ -47,32 +49,45 @@ def explain(
     Windows of several kernel sizes over the same characters are one piece. What stands on no characters at all (special
     tokens, zeros around a short text) counts as bias.
     """
-    activation = network.windows(encoding.ids)  # (W, K, F)
-    weight, bias = (parameter[label].float() for parameter in network.output_layer)  # (K*F,), ()
-    pooled, found_in = activation.max(dim=0)  # (K, F)
-    terms = pooled * weight.view_as(pooled)  # (K, F)
-    by_window = torch.zeros_like(activation[..., 0]).scatter_add_(0, found_in.T, terms.T)  # (W, K)
-    total, pieces = float(bias), dict[tuple[int, int], float]()
-    for window, row in enumerate(by_window.tolist()):
-        for kernel_size, contribution in zip(shape.kernel_sizes, row, strict=True):
-            if not contribution:
-                continue
-            span = _span(shape, encoding, window, kernel_size)
-            if span is None:
-                total += contribution
-            else:
-                pieces[span] = pieces.get(span, 0.0) + contribution
-    ordered = sorted(pieces.items(), key=lambda piece: -abs(piece[1]))
-    return total, [
+    weight, bias = network.output_layer
+    terms = _terms(network.windows(encoding.ids), weight[label])  # (W, K)
+    starts, ends = _spans(shape, len(terms), encoding.offsets)  # (W, K)
+    nowhere = starts >= ends  # (W, K)
+    on_text = ~nowhere & (terms != 0)  # (W, K)
+    spans, piece = np.unique(starts[on_text] * (len(text) + 1) + ends[on_text], return_inverse=True)
+    contributions = np.bincount(piece, terms[on_text], len(spans))
+    order = np.argsort(-np.abs(contributions), kind="stable")
+    starts, ends = np.divmod(spans[order], len(text) + 1)
+    return float(bias[label]) + float(terms[nowhere].sum()), [
         {"start": start, "end": end, "text": text[start:end], "contribution": contribution}
-        for (start, end), contribution in ordered
+        for start, end, contribution in zip(starts.tolist(), ends.tolist(), contributions[order].tolist(), strict=True)
     ]
 
 
-def _span(shape: TextCnnShape, encoding: Encoding, window: int, kernel_size: int) -> tuple[int, int] | None:
-    """Characters from the first to the last token of a window; None if none of its tokens stands on any."""
-    first = window * shape.stride - shape.total_padding(kernel_size) // 2
-    taps = range(first, first + shape.window(kernel_size), shape.dilation)
-    offsets = [encoding.offsets[token] for token in taps if 0 <= token < len(encoding.offsets)]
-    covered = [(start, end) for start, end in offsets if start < end]
-    return (covered[0][0], covered[-1][1]) if covered else None
+def _terms(activation: Tensor, weight: Tensor) -> NDArray[np.float64]:
+    """What each window adds to the logit (W, K), of activations (W, K, F); windows that tie share a maximum."""
+    pooled = activation.amax(dim=0)  # (K, F)
+    is_maximum = activation == pooled  # (W, K, F)
+    shares = pooled * weight.view_as(pooled) / is_maximum.sum(dim=0)  # (K, F)
+    return (is_maximum * shares.float()).sum(dim=2).double().cpu().numpy()
+
+
+def _spans(
+    shape: TextCnnShape, windows: int, offsets: list[tuple[int, int]]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where the characters under each window start and end (W, K); those of a window without any do not."""
+    sizes = np.array(shape.kernel_sizes)  # (K,)
+    before = np.array([shape.total_padding(size) // 2 for size in shape.kernel_sizes])  # (K,), zeros
+    first = np.arange(windows)[:, None] * shape.stride - before  # (W, K), token under the first tap
+    last = first + (sizes - 1) * shape.dilation  # (W, K)
+    first = np.where(first < 0, first % shape.dilation, first)  # the first tap that is on the text
+    beyond = np.maximum(last - len(offsets) + 1, 0)
+    last -= -(-beyond // shape.dilation) * shape.dilation
+    outside = (first >= len(offsets)) | (last < first)  # (W, K)
+    # A special token stands on no characters: a window starts with the next token that does, or ends with the last one.
+    bounds = np.array([(0, 0), *offsets, (0, 0)])  # (2 + L, 2)
+    is_covered = bounds[:, 0] < bounds[:, 1]
+    starts = np.minimum.accumulate(np.where(is_covered, bounds[:, 0], np.iinfo(np.int64).max)[::-1])[::-1]
+    ends = np.maximum.accumulate(np.where(is_covered, bounds[:, 1], 0))
+    first, last = first.clip(-1, len(offsets)) + 1, last.clip(-1, len(offsets)) + 1
+    return np.where(outside, 0, starts[first]), np.where(outside, 0, ends[last])

@@ -82,6 +82,9 @@ class FoldedTextCnn:
     def windows(self, token_ids: Sequence[int]) -> Tensor:
         """The rectified answer of each filter to each window of one text (W, K, F), 0 where there is no window."""
         device = self._table.device
+        if device.type == "cpu":
+            rows = self._rows([token_ids], [len(token_ids)], [self._windows(len(token_ids))])  # (W, S)
+            return self._pool(rows).view(len(rows), len(self._kernel_sizes), -1).float().relu_()
         input_ids = torch.tensor([token_ids], dtype=torch.int32, device=device)  # (1, L)
         return self._sums(input_ids, torch.tensor([len(token_ids)], device=device))[0].float().relu_()
 
