@@ -25,6 +25,7 @@ class Assessment:
     measured: dict[str, dict[str, float]]
     calibration: dict[str, Any] | None = None
     abstention: dict[str, Any] | None = None
+    distillation: dict[str, Any] | None = None
 
 
 def assess(

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from training.data import OUT_OF_SCOPE
+from training.card_sections import abstention_section, calibration_section, distillation_section
+from training.markdown import table
 from training.metrics import METRICS
 from training.targets import MULTI, REGRESSION, SINGLE
 
@@ -13,12 +14,6 @@ _TASKS = {
     MULTI: "any number of classes for each text",
     REGRESSION: "a number for each text",
 }
-_CERTAINTIES = {
-    "lead": "best logit's lead over the mean logit",
-    "probability": "highest probability",
-    "entropy": "negative entropy",
-}
-_CALIBRATION = {"nll": "NLL", "brier": "Brier", "ece": "ECE"}
 _LISTED_LABELS = 50  # rows of the table of labels
 
 _TEMPLATE = """\
@@ -40,7 +35,7 @@ A text CNN (Kim 2014, [arXiv:1408.5882](https://arxiv.org/abs/1408.5882)) that g
 {results}
 
 The validation texts decided which epoch was kept, so they flatter; the test texts, where there are any, had no say.
-{calibration}{abstention}
+{calibration}{abstention}{distillation}
 
 ## Data
 
@@ -107,9 +102,10 @@ def model_card(folder: Path, summary: Mapping[str, Any]) -> str:
         folder=folder,
         task=_TASKS[problem_type],
         results=_results(summary, problem_type),
-        calibration=_calibration(summary.get("calibration")),
-        abstention=_abstention(summary.get("abstention")),
-        splits=_table(
+        calibration=calibration_section(summary),
+        abstention=abstention_section(summary),
+        distillation=distillation_section(summary),
+        splits=table(
             ["split", "texts", "source"],
             [(name, split["texts"], split["source"]) for name, split in data["splits"].items()],
         ),
@@ -131,38 +127,7 @@ def _results(summary: Mapping[str, Any], problem_type: str) -> str:
         for split in ("validation", "test")
         if split in summary
     ]
-    return _table(["split", *names], rows)
-
-
-def _calibration(calibration: Mapping[str, Any] | None) -> str:
-    if calibration is None:
-        return ""
-    rows = [
-        (split, *(f"{calibration[split][moment][name]:.4f}" for name in _CALIBRATION for moment in ("before", "after")))
-        for split in ("validation", "test")
-        if split in calibration
-    ]
-    head = [f"{name} {moment}" for name in _CALIBRATION.values() for moment in ("before", "after")]
-    return (
-        f"\nScores are calibrated: logits are divided by {calibration['temperature']:.3f}, fitted on the validation "
-        f"texts (Guo et al. 2017, arXiv:1706.04599).\n\n{_table(['split', *head], rows)}"
-    )
-
-
-def _abstention(abstention: Mapping[str, Any] | None) -> str:
-    if abstention is None:
-        return ""
-    rows = []
-    for split in ("validation", "test", *OUT_OF_SCOPE):
-        figures = abstention.get(split, {})
-        names = ("acceptance", "accuracy_of_accepted", "recall", "auroc")
-        if figures:
-            rows.append((split, *(f"{figures[name]:.4f}" if name in figures else "" for name in names)))
-    head = ["split", "answered", "accuracy of these", "rejected", "AUROC"]
-    return (
-        f"\n\nIt abstains (`abstained`) where the {_CERTAINTIES[abstention['certainty']]} is below "
-        f"{abstention['threshold']:.4g}.\n\n{_table(head, rows)}"
-    )
+    return table(["split", *names], rows)
 
 
 def _labels(counts: Mapping[str, int], problem_type: str) -> str:
@@ -171,7 +136,7 @@ def _labels(counts: Mapping[str, int], problem_type: str) -> str:
     shown = sorted(counts.items(), key=lambda item: -item[1])[:_LISTED_LABELS]
     rest = len(counts) - len(shown)
     more = f"\n\n{rest} more classes are in `config.json`." if rest else ""
-    return _table(["class", "training texts"], shown) + more
+    return table(["class", "training texts"], shown) + more
 
 
 def _settings(arguments: Mapping[str, Mapping[str, Any]]) -> str:
@@ -179,18 +144,9 @@ def _settings(arguments: Mapping[str, Mapping[str, Any]]) -> str:
     names = ("tokenizer", "embedding_mode", "vectors", "kernel_sizes", "num_filters", "dropout")
     rows: list[tuple[str, Any]] = [(name, model[name]) for name in names if model[name] is not None]
     rows += [(name, training[name]) for name in ("learning_rate", "per_device_train_batch_size") if name in training]
-    return _table(["setting", "value"], [*rows, ("seed", training.get("seed", "42"))])
+    return table(["setting", "value"], [*rows, ("seed", training.get("seed", "42"))])
 
 
 def _epochs(train: Mapping[str, Any]) -> str:
     best = train["best_epoch"]
     return f"{train['epochs']:.3g} epochs" + (f", the one after {best:.3g} kept," if best is not None else "")
-
-
-def _table(head: list[str], rows: list[tuple[Any, ...]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines)
-
-
-def _cell(value: object) -> str:
-    return " ".join(str(value).replace("|", "\\|").split())

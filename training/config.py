@@ -44,8 +44,16 @@ class DataArguments:
     validation_share: float = flag(
         "Share of the training rows held out, between 0 and 1, if there are no validation rows.", 0.1
     )
+    teacher: str | None = flag(
+        "Folder or hub name of a transformer whose logits are learnt beside the labels: a sequence classifier with the "
+        "same classes, or any encoder with --finetune_teacher."
+    )
+    finetune_teacher: bool = flag("Whether the teacher first learns from the training texts itself.", False)
+    augmented_copies: int = flag("Varied copies of each text that the teacher labels too.", 8)
+    unlabelled_file: str | None = flag("File of more texts for the teacher to label.")
     cache_dir: str | None = flag(
-        "Folder where token ids are kept for the next training; in the cache of the `datasets` library when absent."
+        "Folder where token ids and teachers' logits are kept for the next training; in the cache of the `datasets` "
+        "library when absent."
     )
     overwrite_cache: bool = flag("Whether texts are tokenized anew although the cache knows them.", False)
     num_proc: int | None = flag("Processes that tokenize; without it this one, which uses all cores already.")
@@ -59,6 +67,11 @@ class DataArguments:
             )
         if not 0 < self.validation_share < 1:
             raise InputError(f"validation_share must be between 0 and 1, got {self.validation_share}")
+        if self.augmented_copies < 0:
+            raise InputError(f"augmented_copies must be at least 0, got {self.augmented_copies}")
+        if self.teacher is None and (self.finetune_teacher or self.unlabelled_file):
+            given = "finetune_teacher" if self.finetune_teacher else "unlabelled_file"
+            raise InputError(f"{given}: there is no --teacher that it is for")
         if self.num_proc is not None and self.num_proc < 1:
             raise InputError(f"num_proc must be at least 1, got {self.num_proc}")
 

@@ -46,6 +46,7 @@ class TextData:
     train: Split
     validation: Split
     test: Split | None
+    unlabelled: list[str] = field(default_factory=list)  # more texts for a teacher
     out_of_scope: dict[str, Split] = field(default_factory=dict)  # by name in `OUT_OF_SCOPE`; texts without targets
 
 
@@ -73,7 +74,10 @@ def load_data(arguments: DataArguments, seed: int) -> TextData:
             "no validation rows given: %d of the %d training rows held out", len(validation), len(splits["train"])
         )
     out_of_scope = _read_out_of_scope(arguments, problem_type)
-    return TextData(problem_type, labels, train, validation, splits.get("test"), out_of_scope)
+    unlabelled = []
+    if arguments.unlabelled_file is not None:
+        unlabelled = _texts(read_table(Path(arguments.unlabelled_file)), arguments.text_column)
+    return TextData(problem_type, labels, train, validation, splits.get("test"), unlabelled, out_of_scope)
 
 
 def hold_out(train: Split, share: float, seed: int) -> tuple[Split, Split]:

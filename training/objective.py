@@ -25,7 +25,7 @@ class Objective:
     """
 
     def __init__(self, problem_type: str, label_smoothing: float = 0.0, class_weights: Tensor | None = None) -> None:
-        self._problem_type, self._label_smoothing, self._class_weights = problem_type, label_smoothing, class_weights
+        self.problem_type, self.label_smoothing, self._class_weights = problem_type, label_smoothing, class_weights
 
     def __call__(
         self, outputs: Mapping[str, Tensor], labels: Tensor, num_items_in_batch: Tensor | int | None = None
@@ -36,12 +36,12 @@ class Objective:
 
     def _sum(self, logits: Tensor, labels: Tensor) -> Tensor:
         weights = None if self._class_weights is None else self._class_weights.to(logits.device)
-        if self._problem_type == REGRESSION:
+        if self.problem_type == REGRESSION:
             return functional.mse_loss(logits.view(labels.shape), labels.to(logits.dtype), reduction="sum")
-        if self._problem_type == MULTI:
+        if self.problem_type == MULTI:
             targets = labels.to(logits.dtype)
             return functional.binary_cross_entropy_with_logits(logits, targets, pos_weight=weights, reduction="sum")
-        return functional.cross_entropy(logits, labels, weights, reduction="sum", label_smoothing=self._label_smoothing)
+        return functional.cross_entropy(logits, labels, weights, reduction="sum", label_smoothing=self.label_smoothing)
 
 
 def class_weights(

@@ -1,6 +1,7 @@
 """A whole training: the texts prepared, the best epoch kept and measured, the checkpoint written."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from training.card import model_card
 from training.config import DataArguments, ModelArguments
 from training.config_training import TextCnnTrainingArguments
 from training.data import TextData
+from training.distillation import DistillationObjective, learn_from_teacher
+from training.distillation_report import distillation_report
 from training.metrics import best_metric
 from training.objective import Objective, class_weights
 from training.output import CARD, REPORT, OutputFolder
@@ -42,10 +45,13 @@ def train(
     logging.disable_progress_bar()  # of writing files
     _settle(arguments, data.problem_type)
     set_seed(arguments.seed)
-    prepared = prepare(data, model_arguments, _cache(data_arguments))
-    labels = prepared.train.labels.numpy()
-    weights = class_weights(arguments.class_weights, data.labels, labels, data.problem_type)
-    objective = Objective(data.problem_type, arguments.label_smoothing_factor or 0.0, weights)
+    cache = _cache(data_arguments)
+    prepared = prepare(data, model_arguments, cache)
+    lesson = None
+    if data_arguments.teacher is not None:
+        lesson = learn_from_teacher(data, prepared.train, prepared.tokenizer, cache, data_arguments, arguments)
+    objective = _objective(data, prepared, arguments, distilled=lesson is not None)
+    prepared = prepared if lesson is None else replace(prepared, train=lesson.train)
     trainer = TextCnnTrainer(prepared, arguments, data.problem_type, objective)
     if folder.resume_from is not None:
         _require_same_network(folder.resume_from, prepared)
@@ -56,11 +62,14 @@ def train(
     assessment = assess(prepared.network.config, answers, prepared.scale, data.problem_type, arguments)
     if data.problem_type == REGRESSION:
         prepared.scale.fold_into(prepared.network.network.classifier)
+    if lesson is not None:
+        report = distillation_report(lesson, prepared, answers, data.validation.texts, folder.path)
+        assessment = replace(assessment, distillation=report)
     summary = summarize(
         data, prepared, assessment, trainer.state, outcome.metrics, (data_arguments, model_arguments, arguments)
     )
-    report = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
-    extra_files = {CARD: model_card(folder.path, summary), REPORT: report}
+    metrics = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
+    extra_files = {CARD: model_card(folder.path, summary), REPORT: metrics}
     save_checkpoint(prepared.network, prepared.tokenizer, folder.path, extra_files)
     folder.finish(arguments.keep_checkpoints)
     return summary
@@ -77,6 +86,12 @@ def _settle(arguments: TextCnnTrainingArguments, problem_type: str) -> None:
         raise InputError(f"label_smoothing_factor is for one class a text, the problem is {problem_type}")
     if arguments.sampler == "weighted" and problem_type == REGRESSION:
         raise InputError("sampler: weighted is for classes, the problem is regression")
+
+
+def _objective(data: TextData, prepared: Prepared, arguments: TextCnnTrainingArguments, distilled: bool) -> Objective:
+    weights = class_weights(arguments.class_weights, data.labels, prepared.train.labels.numpy(), data.problem_type)
+    kind = DistillationObjective if distilled else Objective
+    return kind(data.problem_type, arguments.label_smoothing_factor or 0.0, weights)
 
 
 def _cache(arguments: DataArguments) -> TokenCache:

@@ -31,7 +31,7 @@ def summarize(
     data_arguments, model_arguments, training_arguments = arguments
     return {
         **assessment.measured,
-        **{name: part for name in ("calibration", "abstention") if (part := getattr(assessment, name)) is not None},
+        **{name: part for name, part in vars(assessment).items() if name != "measured" and part is not None},
         "train": _speed(state, outcome, training_arguments),
         "data": _data(data, prepared),
         "arguments": {

@@ -1,0 +1,184 @@
+"""Distillation with teachers of one layer: what they label, what is kept on disk, what the student takes over."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional
+from transformers import BertConfig, BertForSequenceClassification, BertModel, Trainer
+
+from model.classifier import TextClassifier
+from model.errors import InputError
+from model.tokenizer import train_tokenizer
+from tests.conftest import labelled_texts, multi_labelled_texts, train, write_json_lines
+from training import teacher as teacher_module
+from training.augmentation import augment
+from training.distillation import TEACHER_SHARE, TEMPERATURE, DistillationObjective
+from training.objective import Objective
+from training.targets import MULTI, SINGLE
+from training.teacher import Teacher
+
+LABELS = ["delivery", "praise", "refund"]
+ROTATED = ["praise", "refund", "delivery"]  # what the teacher calls them
+ROWS = labelled_texts()
+TEXTS = [row["text"] for row in ROWS]
+CPU = torch.device("cpu")
+
+
+def save_tokenizer(folder: Path) -> int:
+    tokenizer = train_tokenizer(TEXTS, "word", 200)
+    tokenizer.model_max_length = 16
+    tokenizer.save_pretrained(folder)
+    return len(tokenizer)
+
+
+def tiny_bert(vocab_size: int, **options: object) -> BertConfig:
+    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    return BertConfig(vocab_size=vocab_size, max_position_embeddings=16, **size, **options)
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A classifier that takes each class for the one after it."""
+    folder = tmp_path_factory.mktemp("teacher")
+    torch.manual_seed(0)
+    labels = {"id2label": dict(enumerate(ROTATED)), "label2id": {label: index for index, label in enumerate(ROTATED)}}
+    network = BertForSequenceClassification(tiny_bert(save_tokenizer(folder), hidden_dropout_prob=0.0, **labels))
+    tokenizer = train_tokenizer(TEXTS, "word", 200)
+    batch = tokenizer(TEXTS, padding=True, return_tensors="pt")
+    targets = torch.tensor([LABELS.index(row["label"]) for row in ROWS])  # of ROTATED, one further
+    optimizer = torch.optim.Adam(network.parameters(), 0.01)
+    for _ in range(40):
+        optimizer.zero_grad()
+        network(**batch, labels=targets).loss.backward()
+        optimizer.step()
+    network.save_pretrained(folder)
+    return folder
+
+
+@given(st.lists(st.text("ab 退款", min_size=1, max_size=12), min_size=1, max_size=5), st.integers(0, 4))
+def test_copies_are_new_texts_of_known_words(texts: list[str], copies: int) -> None:
+    made = augment(texts, copies, seed=1)
+    assert made == augment(texts, copies, seed=1)
+    assert len(made) == len(set(made)) <= copies * len(texts)
+    assert not set(made) & set(texts)
+    words = set(re.findall(r"[退款]|[ab]+", " ".join(texts)))
+    for text in made:
+        assert text == text.strip() != ""
+        assert len(text.split()) <= sum(len(own.split()) for own in texts) * 2
+        assert set(re.sub(r"[ab]+", "", text)) <= {" ", *words} | {""}
+
+
+def test_the_loss_by_hand() -> None:
+    logits, teacher = torch.tensor([[1.0, 0.0], [0.5, -0.5]]), torch.tensor([[2.0, 1.0], [0.0, 3.0]])
+    truth = torch.tensor([[0.0, 1.0], [torch.nan, torch.nan]])  # the second text has no label
+    soft = -((teacher / TEMPERATURE).softmax(1) * (logits / TEMPERATURE).log_softmax(1)).sum(1) * TEMPERATURE**2
+    hard = functional.cross_entropy(logits[:1], torch.tensor([1]))
+    expected = (TEACHER_SHARE * soft[0] + (1 - TEACHER_SHARE) * hard + soft[1]) / 2
+    found = DistillationObjective(SINGLE)({"logits": logits}, torch.stack([teacher, truth], dim=1))
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("kind", [SINGLE, MULTI])
+def test_the_teachers_logits_are_where_the_loss_is_least(kind: str) -> None:
+    teacher = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    logits = teacher.clone().requires_grad_()
+    labels = torch.stack([teacher, torch.full_like(teacher, torch.nan)], dim=1)
+    DistillationObjective(kind)({"logits": logits}, labels).backward()
+    assert logits.grad is not None
+    torch.testing.assert_close(logits.grad, torch.zeros_like(logits), atol=1e-6, rtol=0)
+    targets = torch.tensor([0, 1, 2, 1]) if kind == SINGLE else torch.ones(4, 3)
+    in_evaluation = (objective(kind)({"logits": teacher}, targets) for objective in (DistillationObjective, Objective))
+    torch.testing.assert_close(*in_evaluation)
+
+
+def test_logits_are_in_our_order_and_kept(teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = Teacher.load(str(teacher), LABELS, CPU)
+    first = loaded.logits(TEXTS, tmp_path)
+    right = [LABELS[index] == row["label"] for index, row in zip(first.argmax(axis=1), ROWS, strict=True)]
+    rotated = [ROTATED[LABELS.index(row["label"])] for row in ROWS]
+    assert np.mean(right) < 0.05
+    assert np.mean([LABELS[index] == label for index, label in zip(first.argmax(axis=1), rotated, strict=True)]) > 0.95
+    monkeypatch.setattr(Teacher, "score", lambda *_: pytest.fail("computed again"))
+    np.testing.assert_array_equal(Teacher.load(str(teacher), LABELS, CPU).logits(TEXTS, tmp_path), first)
+
+
+def test_an_interrupted_teacher_goes_on(teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teacher_module, "_CHUNK", 50)
+    loaded, score, calls = Teacher.load(str(teacher), LABELS, CPU), Teacher.score, []
+
+    def interrupted(self: Teacher, texts: list[str]) -> np.ndarray:
+        calls.append(len(texts))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return score(self, texts)
+
+    monkeypatch.setattr(Teacher, "score", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        loaded.logits(TEXTS, tmp_path)
+    found = loaded.logits(TEXTS, tmp_path)
+    assert calls == [50, 50, 50, 44]  # the first chunk once
+    np.testing.assert_allclose(found, loaded.logits(TEXTS, tmp_path / "other"), atol=1e-5)
+
+
+def test_the_student_takes_over_what_the_teacher_says(teacher: Path, tmp_path: Path) -> None:
+    more = write_json_lines(tmp_path / "more.jsonl", [{"text": f"parcel courier {number}"} for number in range(20)])
+    flags = ("--teacher", str(teacher), "--unlabelled_file", str(more), "--cache_dir", str(tmp_path / "cache"))
+    folder = train(tmp_path, ROWS, *flags, "--augmented_copies", "4")
+    report = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["distillation"]
+    assert report["texts"] > len(ROWS) + 20 + len(ROWS)
+    assert report["test"]["agreement"] > 0.9
+    assert report["test"]["teacher"]["accuracy"] < 0.05
+    found = TextClassifier.from_pretrained(folder, "cpu")(TEXTS)
+    taught = [ROTATED[LABELS.index(row["label"])] for row in ROWS]
+    assert np.mean([prediction.label == label for prediction, label in zip(found, taught, strict=True)]) > 0.9
+    assert min(report["texts_per_second"].values()) > 0
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert f"{report['test']['agreement']:.4f}" in card
+
+
+@pytest.mark.slow
+def test_an_encoder_becomes_a_teacher_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = tmp_path / "encoder"
+    BertModel(tiny_bert(save_tokenizer(encoder))).save_pretrained(encoder)
+    flags = ("--teacher", str(encoder), "--cache_dir", str(tmp_path / "cache"), "--augmented_copies", "1")
+    flags = (*flags, "--num_train_epochs", "1")
+    rows = multi_labelled_texts()
+    with pytest.raises(AssertionError):  # exit status 2
+        train(tmp_path, rows, *flags)
+    folder = train(tmp_path, rows, *flags, "--finetune_teacher")
+    report = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["distillation"]
+    assert 0 < report["validation"]["agreement"] <= 1
+    teachers = list((tmp_path / "cache").glob("teacher-*/config.json"))
+    assert len(teachers) == 1
+    monkeypatch.setattr(Trainer, "train", _only_students(Trainer.train))
+    train(
+        tmp_path, rows, *flags, "--finetune_teacher", "--overwrite_output_dir", "--seed", "8", "--num_train_epochs", "1"
+    )
+
+
+def _only_students(original: object) -> object:
+    def guarded(self: Trainer, *arguments: object, **options: object) -> object:
+        assert type(self) is not Trainer, "the teacher was trained again"
+        return original(self, *arguments, **options)  # type: ignore[operator]
+
+    return guarded
+
+
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [(["delivery", "praise", "other"], "must have the classes of the data, 'other' is in one only")],
+)
+def test_a_teacher_of_other_classes_is_a_mistake(teacher: Path, labels: list[str], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        Teacher.load(str(teacher), labels, CPU)
+
+
+def test_what_is_no_teacher_is_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^teacher must be a folder or hub name of a transformer, got"):
+        Teacher.load(str(tmp_path), LABELS, CPU)
