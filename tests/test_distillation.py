@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,8 +38,13 @@ def save_tokenizer(folder: Path) -> int:
     return len(tokenizer)
 
 
-def tiny_bert(vocab_size: int, **options: object) -> BertConfig:
-    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+def tiny_bert(vocab_size: int, **options: Any) -> BertConfig:
+    size: dict[str, Any] = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+    }
     return BertConfig(vocab_size=vocab_size, max_position_embeddings=16, **size, **options)
 
 
@@ -47,7 +53,10 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A classifier that takes each class for the one after it."""
     folder = tmp_path_factory.mktemp("teacher")
     torch.manual_seed(0)
-    labels = {"id2label": dict(enumerate(ROTATED)), "label2id": {label: index for index, label in enumerate(ROTATED)}}
+    labels: dict[str, Any] = {
+        "id2label": dict(enumerate(ROTATED)),
+        "label2id": {label: index for index, label in enumerate(ROTATED)},
+    }
     network = BertForSequenceClassification(tiny_bert(save_tokenizer(folder), hidden_dropout_prob=0.0, **labels))
     tokenizer = train_tokenizer(TEXTS, "word", 200)
     batch = tokenizer(TEXTS, padding=True, return_tensors="pt")
@@ -146,8 +155,8 @@ def test_the_student_takes_over_what_the_teacher_says(teacher: Path, tmp_path: P
 def test_an_encoder_becomes_a_teacher_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = tmp_path / "encoder"
     BertModel(tiny_bert(save_tokenizer(encoder))).save_pretrained(encoder)
-    flags = ("--teacher", str(encoder), "--cache_dir", str(tmp_path / "cache"), "--augmented_copies", "1")
-    flags = (*flags, "--num_train_epochs", "1")
+    flags = [*("--teacher", str(encoder), "--cache_dir", str(tmp_path / "cache"))]
+    flags += [*("--augmented_copies", "1", "--num_train_epochs", "1")]
     rows = multi_labelled_texts()
     with pytest.raises(AssertionError):  # exit status 2
         train(tmp_path, rows, *flags)
