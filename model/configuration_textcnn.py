@@ -24,6 +24,7 @@ class TextCnnConfig(TextCnnShape, PreTrainedConfig):
     thresholds: list[float] | None = None  # several labels: the probability from which on each applies, (C,)
     abstention_certainty: str = "lead"  # what is compared with the threshold: lead, probability or entropy
     abstention_threshold: float | None = None  # a text that is less certain gets no answer
+    normalization_version: int | None = None  # of `text_normalizer`, if the tokenizer was learnt with it
     format_version: int = 1  # of the checkpoint folder
 
     def __post_init__(self, **kwargs: Any) -> None:

@@ -9,31 +9,33 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from .encoding import encode_batch as encode_texts
 from .errors import InputError
+from .normalization import text_normalizer
 
 KINDS = ("wordpiece", "bpe", "unigram", "word", "char")
 PAD_TOKEN, UNKNOWN_TOKEN = "[PAD]", "[UNK]"  # ids 0 and 1
 _SPECIAL_TOKENS = [PAD_TOKEN, UNKNOWN_TOKEN]
 _CONTINUING = "##"  # marks a piece that continues a word
 
-# Zero-width space and joiners, directional marks, word joiner, byte order mark, soft hyphen: nobody sees them.
-_INVISIBLE = Regex("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
 _WORD_START = "\u2581"  # marks a piece that starts a word
 _SPLIT_HAN = pre_tokenizers.Split(Regex(r"\p{Han}"), "isolated")  # written without spaces, each stands for itself
 
 
 def train_tokenizer(
-    texts: Iterable[str], kind: str, vocab_size: int, lowercase: bool = True, min_frequency: int = 1
+    texts: Iterable[str],
+    kind: str,
+    vocab_size: int,
+    min_frequency: int = 1,
+    normalizer: normalizers.Normalizer | None = None,
 ) -> PreTrainedTokenizerFast:
     """Tokenizer of one of `KINDS` with at most `vocab_size` tokens, learnt from `texts`.
 
-    Normalisation (NFKC, invisible characters removed, lower case if wanted) is part of the tokenizer, so that offsets
-    refer to the text as given. The same texts give the same tokenizer in every run, but for "unigram", whose trainer
+    Normalisation, that of `text_normalizer` if no other is given, is part of the tokenizer, so that offsets refer to
+    the text as given. The same texts give the same tokenizer in every run, but for "unigram", whose trainer
     in `tokenizers` is randomly seeded. Raises `InputError` for an unknown kind or when no text holds a token.
     """
     if kind not in KINDS:
         raise InputError(f"tokenizer kind must be one of {', '.join(KINDS)}, got {kind!r}")
-    steps = [normalizers.NFKC(), normalizers.Replace(_INVISIBLE, "")]
-    normalizer = normalizers.Sequence(steps + ([normalizers.Lowercase()] if lowercase else []))
+    normalizer = text_normalizer() if normalizer is None else normalizer
     tokenizer = Tokenizer(_untrained_model(kind))
     tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, _pre_tokenizer(kind)
     if kind == "wordpiece":

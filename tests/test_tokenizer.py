@@ -11,6 +11,7 @@ from tokenizers import processors
 from transformers import PreTrainedTokenizerFast
 
 from model.errors import InputError
+from model.normalization import text_normalizer
 from model.tokenizer import KINDS, encode_batch, load_pretrained_tokenizer, special_token_counts, train_tokenizer
 
 CORPUS = [
@@ -66,7 +67,7 @@ def test_offsets_refer_to_the_text_as_given(
 
 
 def test_case_is_kept_when_wanted() -> None:
-    tokenizer = train_tokenizer(["Apple apple"], "word", 50, lowercase=False)
+    tokenizer = train_tokenizer(["Apple apple"], "word", 50, normalizer=text_normalizer(lowercase=False))
     assert len(set(encode_batch(tokenizer, ["Apple apple"])[0])) == 2
 
 

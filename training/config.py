@@ -97,6 +97,10 @@ class ModelArguments:
     vocab_size: int = flag("Most tokens that a learnt tokenizer may have.", 16_000)
     min_frequency: int = flag("Occurrences that a token needs to enter the vocabulary.", 1)
     lowercase: bool = flag("Whether a learnt tokenizer ignores case.", True)
+    squeeze_repeats: bool = flag(
+        "Whether a learnt tokenizer cuts three or more of the same character to two, digits excepted.", True
+    )
+    simplify_chinese: bool = flag("Whether a learnt tokenizer reads traditional Chinese as simplified.", False)
     add_special_tokens: bool = flag("Whether a pretrained tokenizer frames each text, as in [CLS] ... [SEP].", False)
     max_length: int | None = flag("Tokens a text is padded or cut to; taken from the training texts when absent.")
     padding: Literal["longest", "max_length"] = flag(

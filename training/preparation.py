@@ -12,7 +12,10 @@ from transformers import PreTrainedTokenizerFast
 from model.configuration_textcnn import TextCnnConfig
 from model.errors import InputError
 from model.modeling_textcnn import TextCnnForSequenceClassification
+from model.normalization import VERSION as NORMALIZATION_VERSION
+from model.normalization import text_normalizer
 from model.tokenizer import KINDS, load_pretrained_tokenizer, special_token_counts, train_tokenizer
+from training.chinese import simplified_characters
 from training.config import ModelArguments
 from training.data import Split, TextData
 from training.features import Layout, TokenTensors, pick_max_length
@@ -93,8 +96,9 @@ def _tokenizer(texts: Sequence[str], arguments: ModelArguments) -> PreTrainedTok
     if kind not in KINDS:
         tokenizer = _pretrained(kind, arguments)
     else:
-        size, frequency = arguments.vocab_size, arguments.min_frequency
-        tokenizer = train_tokenizer(texts, kind, size, arguments.lowercase, frequency)
+        characters = simplified_characters() if arguments.simplify_chinese else None
+        normalizer = text_normalizer(arguments.lowercase, arguments.squeeze_repeats, characters)
+        tokenizer = train_tokenizer(texts, kind, arguments.vocab_size, arguments.min_frequency, normalizer)
     tokenizer.padding_side, tokenizer.truncation_side = arguments.padding_side, arguments.truncation_side
     return tokenizer
 
@@ -149,6 +153,7 @@ def _config(
     try:
         return TextCnnConfig(
             vocab_size=len(tokenizer),
+            normalization_version=NORMALIZATION_VERSION if (arguments.tokenizer or KINDS[0]) in KINDS else None,
             embedding_dim=_dimension(arguments, vectors),
             padding=int(padding) if padding.isdecimal() else padding,
             max_length=pick_max_length(tokens.lengths) if arguments.max_length is None else arguments.max_length,
