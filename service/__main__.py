@@ -13,10 +13,14 @@ if TYPE_CHECKING:
     from model.options import InferenceOptions
 
     from .config import Limits, ServiceArguments
+    from .passes import Classifier
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until a signal; the exit status: 0, 1 for a failure of the service, 2 for a user's mistake."""
+def main(argv: Sequence[str] | None = None, load: "Callable[..., Classifier] | None" = None) -> int:
+    """Serve until a signal; the exit status: 0, 1 for a failure of the service, 2 for a user's mistake.
+
+    `load` makes the workers' classifiers, by default `service.worker.load_classifier`.
+    """
     from model.cli import ArgumentParser, run
     from model.options import InferenceOptions
 
@@ -26,13 +30,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def command() -> None:
         arguments, limits, options = ArgumentParser([ServiceArguments, Limits, InferenceOptions]).parse(argv)
-        statuses.append(serve(arguments, limits, options, _print_at_once))
+        statuses.append(serve(arguments, limits, options, _print_at_once, load))
 
     return run(command) or statuses[0]
 
 
 def serve(
-    arguments: "ServiceArguments", limits: "Limits", options: "InferenceOptions", announce: Callable[[str], None]
+    arguments: "ServiceArguments",
+    limits: "Limits",
+    options: "InferenceOptions",
+    announce: Callable[[str], None],
+    load: "Callable[..., Classifier] | None" = None,
 ) -> int:
     """Check everything that can be checked beforehand, then serve; raises `InputError` for what is wrong."""
     from .config import bind, check_checkpoint, check_numbers, choose_devices
@@ -50,7 +58,7 @@ def serve(
     greeting = f"Serving {name} on {url} ({', '.join(devices)})\n{_invitation(url)}"
     keys = Keys(os.environ.get("LIT_SERVER_API_KEY"), os.environ.get("TEXTCNN_ADMIN_KEY"))
     observers = [access_log] if arguments.access_log else []
-    load = partial(load_classifier, options=options)
+    load = partial(load or load_classifier, options=options)
     server = Server(arguments, limits, devices, listener, lambda: announce(greeting), keys, observers, load)
     try:
         return server.serve()
