@@ -151,7 +151,7 @@ class Generator:
                     idle.append(key.data)
             if now > end + 60:
                 raise TimeoutError(f"{waiting + len(overdue)} requests have no reply a minute after the last was sent")
-        outcome.seconds = seconds
+        outcome.seconds = time.perf_counter() - start  # until the last reply, not the last request
         self._close()
         return outcome
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -16,11 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 ROOT = Path(__file__).parents[1]
 BENTOML_PINS = ROOT / "benchmarks" / "peers" / "bentoml.txt"
 BENTOML_ENVIRONMENT = ROOT / ".venv" / "bentoml"  # of its own: its dependencies are not those of the lock file
 START_SECONDS = 120
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Server:
     environment: Mapping[str, str] = field(default_factory=dict)
     as_list: bool = False
     address: tuple[str, int] = ("127.0.0.1", 0)
-    group: int = 0
+    root: psutil.Process = field(default_factory=psutil.Process)
 
     def body(self, inputs: str | list[str]) -> bytes:
         """The request for a text or a list of texts."""
@@ -50,13 +50,13 @@ class Server:
             process = subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
             )
-            self.group = process.pid
+            self.root = psutil.Process(process.pid)
             try:
                 self._wait(process, log)
                 yield self
             finally:
-                with suppress(ProcessLookupError):
-                    os.killpg(self.group, signal.SIGKILL)
+                for one in self.processes():  # some have left the group
+                    one.kill()
                 process.wait()
 
     def _wait(self, process: "subprocess.Popen[bytes]", log: Any) -> None:
@@ -73,36 +73,26 @@ class Server:
 
     def pause(self) -> None:
         """Take the processors away from it."""
-        os.killpg(self.group, signal.SIGSTOP)
+        for process in self.processes():
+            process.suspend()
 
     def resume(self) -> None:
         """Give them back."""
-        os.killpg(self.group, signal.SIGCONT)
+        for process in self.processes():
+            process.resume()
 
-    def processes(self) -> list[int]:
-        """The pids of its group."""
-        found = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            with suppress(ProcessLookupError, PermissionError):
-                if os.getpgid(int(folder.name)) == self.group:
-                    found.append(int(folder.name))
-        return found
+    def processes(self) -> list[psutil.Process]:
+        """The process that was started and all that came from it."""
+        return [self.root, *self.root.children(recursive=True)]
 
     def cpu_seconds(self) -> float:
         """Processor time that its processes have used."""
-        total = 0
-        for pid in self.processes():
-            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-            total += int(fields[11]) + int(fields[12])
-        return total / _TICKS
+        times = [process.cpu_times() for process in self.processes()]
+        return sum(one.user + one.system for one in times)
 
     def memory_mb(self) -> float:
         """Proportional set size of its processes, 10^6 bytes: pages that they share count once."""
-        total = 0
-        for pid in self.processes():
-            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-            total += next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
-        return round(total * 1024 / 1e6, 1)
+        return round(sum(process.memory_full_info().pss for process in self.processes()) / 1e6, 1)
 
 
 def free_port() -> int:

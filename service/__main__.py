@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from model.options import InferenceOptions
 
     from .config import Limits, ServiceArguments
+    from .exchange import Observer
     from .passes import Classifier
 
 
@@ -44,20 +45,23 @@ def serve(
 ) -> int:
     """Check everything that can be checked beforehand, then serve; raises `InputError` for what is wrong."""
     from .config import bind, check_checkpoint, check_numbers, choose_devices
-    from .log import access_log
+    from .log import AccessLog
     from .routes import Keys
     from .server import Server, StartUpError
+    from .tracing import Traces, endpoint_is_configured
     from .worker import load_classifier
 
     check_numbers(arguments, limits)
     name = check_checkpoint(arguments.checkpoint)
     devices = choose_devices(arguments.device, arguments.devices)
+    traced = endpoint_is_configured()
     listener = bind(arguments.host, arguments.port)
     host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
     url = f"http://{host}:{listener.getsockname()[1]}"
     greeting = f"Serving {name} on {url} ({', '.join(devices)})\n{_invitation(url)}"
     keys = Keys(os.environ.get("LIT_SERVER_API_KEY"), os.environ.get("TEXTCNN_ADMIN_KEY"))
-    observers = [access_log] if arguments.access_log else []
+    observers: list[Observer] = [AccessLog()] if arguments.access_log else []
+    observers += [Traces()] if traced else []
     load = partial(load or load_classifier, options=options)
     server = Server(arguments, limits, devices, listener, lambda: announce(greeting), keys, observers, load)
     try:

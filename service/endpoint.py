@@ -32,7 +32,13 @@ class Service:
     limits: Limits
     metrics: Metrics
     api_key: str | None = None
-    observers: Sequence[Observer] = ()  # besides the metrics: access log, traces
+    observers: Sequence[Observer] = ()  # besides the metrics
+
+    def replied(self, exchange: Exchange) -> None:
+        """Tell everybody that a request has got its reply."""
+        self.metrics.replied(exchange)
+        for observer in self.observers:
+            observer.replied(exchange)
 
 
 class Incoming(NamedTuple):
@@ -110,9 +116,7 @@ class Endpoint:
             exchange.status = CLIENT_GONE
         finally:
             metrics.add("requests_in_flight", -1.0)
-            metrics.replied(exchange)
-            for observer in self.service.observers:
-                observer(exchange)
+            self.service.replied(exchange)
 
     async def _answer(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
         extra: Headers = ()

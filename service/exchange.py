@@ -3,8 +3,8 @@
 import re
 import time
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from .timing import Latency
 
@@ -29,7 +29,14 @@ class Exchange:
     model: dict[str, str] = field(default_factory=dict)
 
 
-Observer = Callable[[Exchange], None]
+class Observer(Protocol):
+    """Gets every exchange of an API process: access log, traces."""
+
+    def replied(self, exchange: Exchange) -> None:
+        """A request has got its reply."""
+
+    def close(self) -> None:
+        """The process is about to end."""
 
 
 def choose_request_id(headers: dict[bytes, bytes]) -> str:

@@ -2,7 +2,7 @@
 
 import importlib.metadata
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from .admin import Reload, reload_route
 from .config import Limits
 from .endpoint import Endpoint, Service
 from .errors import ErrorType, Headers, ServiceError
-from .exchange import OTHER_ROUTE, Exchange, Observer, choose_request_id
+from .exchange import OTHER_ROUTE, Exchange, choose_request_id
 from .gateway import Gateway
 from .metrics import CONTENT_TYPE
 from .openapi import openapi_document
@@ -44,10 +44,10 @@ class Keys:
 class FastPath:
     """Sends the paths of `endpoints` straight to them, and the others on to the framework, named and observed too."""
 
-    def __init__(self, app: ASGIApp, endpoints: Mapping[str, Endpoint], observers: Sequence[Observer]) -> None:
+    def __init__(self, app: ASGIApp, endpoints: Mapping[str, Endpoint], service: Service) -> None:
         self._app = app
         self._endpoints = endpoints
-        self._observers = observers
+        self._service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand one request to its endpoint or on."""
@@ -70,8 +70,7 @@ class FastPath:
 
         await self._app(scope, receive, named)
         exchange.latency.total_us = microseconds(time.monotonic() - exchange.arrived)
-        for observer in self._observers:
-            observer(exchange)
+        self._service.replied(exchange)
 
 
 def endpoints(service: Service) -> list[Endpoint]:
@@ -89,8 +88,7 @@ def install(app: Starlette, service: Service, keys: Keys, reload: Reload) -> Non
         app.router.routes.append(reload_route(keys.admin, service, reload))
     app.router.redirect_slashes = False
     fast = {endpoint.route: endpoint for endpoint in endpoints(service)}
-    observers = (service.metrics.replied, *service.observers)
-    app.user_middleware[:] = [Middleware(FastPath, endpoints=fast, observers=observers)]
+    app.user_middleware[:] = [Middleware(FastPath, endpoints=fast, service=service)]
     app.add_exception_handler(HTTPException, _refuse)
     app.add_exception_handler(Exception, _apologise)
 

@@ -66,6 +66,7 @@ class Server(LitServer):  # type: ignore[misc]  # LitServe ships no types
         self._rendezvous = Rendezvous(arguments.api_servers)
         self._channels = [ApiChannel() for _ in range(arguments.api_servers)]
         self._worker_devices = [device for device in devices for _ in range(arguments.workers_per_device)]
+        self._observers = observers
         self._main_pid = os.getpid()
         self._stopping = False
         self._generation = self._newest_generation = 0
@@ -129,6 +130,8 @@ class Server(LitServer):  # type: ignore[misc]  # LitServe ships no types
             drain.on_sigterm()
             self._channel.open_in_api_process(drain.start)
             yield
+        for observer in self._observers:
+            observer.close()
 
     async def _reload(self, checkpoint: str | None) -> str:
         """In an API process: why `checkpoint` could not take over; nothing when it has."""

@@ -5,6 +5,7 @@ in the kernel until a task comes and never polls.
 """
 
 import gc
+import logging
 import os
 import selectors
 import socket
@@ -23,8 +24,10 @@ from .channels import ReportSink
 from .passes import Classifier, perform
 from .wire import FrameReader, Hello, decode_task, encode_answer, encode_hello, frame
 
+EXIT_FAILURE = 1
 EXIT_MISTAKE = 2  # the user gave something wrong: a checkpoint or a device
 _CHUNK = 1 << 18  # bytes read at once
+_logger = logging.getLogger(__name__)
 
 
 Load = Callable[[str, str, int], Classifier]  # of checkpoint, device and threads
@@ -48,6 +51,9 @@ class ClassifierAPI(LitAPI):  # type: ignore[misc]  # LitServe ships no types
         except InputError as mistake:
             self._reports.write("error", str(mistake))
             raise SystemExit(EXIT_MISTAKE) from None
+        except Exception:
+            _logger.exception("the checkpoint cannot be loaded")  # LitServe would log it to stdout, and go on
+            raise SystemExit(EXIT_FAILURE) from None
 
 
 class SocketLoop(LitLoop):  # type: ignore[misc]  # LitServe ships no types

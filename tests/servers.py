@@ -175,15 +175,28 @@ def group_is_empty(group: int) -> bool:
     return False
 
 
-def command(*flags: str) -> list[str]:
-    return [sys.executable, "-m", "service", *flags]
+def command(*flags: str, module: str = "service") -> list[str]:
+    return [sys.executable, "-m", module, *flags]
+
+
+def ended(*flags: str, module: str = "service", **environment: str) -> "subprocess.CompletedProcess[str]":
+    """The service after it has refused to start."""
+    return subprocess.run(
+        command(*flags, module=module),
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        start_new_session=True,
+    )
 
 
 @contextmanager
-def server(checkpoint: Path, *flags: str, **environment: str) -> Iterator[RunningServer]:
+def server(checkpoint: Path, *flags: str, module: str = "service", **environment: str) -> Iterator[RunningServer]:
     """A real server on a free port; it must end with its group, whatever the test does."""
     process = subprocess.Popen(
-        command("--checkpoint", str(checkpoint), "--port", "0", *flags),
+        command("--checkpoint", str(checkpoint), "--port", "0", "--device", "cpu", *flags, module=module),
         cwd=ROOT,
         env=os.environ | environment,
         stdout=subprocess.PIPE,

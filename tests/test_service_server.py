@@ -5,7 +5,6 @@ import os
 import random
 import signal
 import socket
-import subprocess
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ import pytest
 from model.classifier import TextClassifier
 from model.prediction import Prediction
 from service.schemas import ErrorReply, PredictReply
-from tests.servers import ROOT, RunningServer, command, eventually, group_is_empty, server
+from tests.servers import RunningServer, ended, eventually, group_is_empty, server
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +36,7 @@ def make_texts(count: int) -> list[str]:
 
 @pytest.fixture(scope="module")
 def running(checkpoint: Path) -> Iterator[RunningServer]:
-    with server(checkpoint, "--device", "cpu") as started:
+    with server(checkpoint) as started:
         yield started
         assert started.stop() == 0
 
@@ -129,9 +128,8 @@ def test_the_card_names_the_processes_that_run(running: RunningServer, checkpoin
 
 def test_two_api_processes_and_two_workers_answer_as_one(checkpoint: Path, classifier: TextClassifier) -> None:
     texts = make_texts(200)
-    with server(
-        checkpoint, "--device", "cpu", "--api_servers", "2", "--workers_per_device", "2", "--folding", "off"
-    ) as started:
+    flags = ("--api_servers", "2", "--workers_per_device", "2", "--folding", "off")
+    with server(checkpoint, *flags) as started:
         assert_same(ask_together(started, 8, texts), classifier(texts))
         with started.client() as client:
             assert [worker["folded_bytes"] for worker in client.get("/info").json()["workers"]] == [0, 0]
@@ -142,7 +140,7 @@ def test_two_api_processes_and_two_workers_answer_as_one(checkpoint: Path, class
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_under_load_loses_no_request(checkpoint: Path, number: signal.Signals) -> None:
     """Clients that reconnect when told to close meet answers until nobody listens any more."""
-    with server(checkpoint, "--device", "cpu") as started, ThreadPoolExecutor(8) as pool:
+    with server(checkpoint) as started, ThreadPoolExecutor(8) as pool:
         clients = [pool.submit(_until_refused, started) for _ in range(8)]
         with started.connection() as connection:
             ask(connection, ["busy"] * 200)
@@ -188,7 +186,7 @@ def request_in_flight(started: RunningServer) -> Iterator[socket.socket]:
 
 
 def test_a_request_in_flight_is_answered_before_the_end(checkpoint: Path) -> None:
-    with server(checkpoint, "--device", "cpu") as started, request_in_flight(started) as slow:
+    with server(checkpoint) as started, request_in_flight(started) as slow:
         slow.sendall(b'{"inputs": "a"}')
         reply = slow.makefile("rb").read()
         assert reply.startswith(b"HTTP/1.1 200 OK")
@@ -197,7 +195,7 @@ def test_a_request_in_flight_is_answered_before_the_end(checkpoint: Path) -> Non
 
 
 def test_a_second_signal_waits_for_nobody(checkpoint: Path) -> None:
-    with server(checkpoint, "--device", "cpu") as started, request_in_flight(started):
+    with server(checkpoint) as started, request_in_flight(started):
         assert started.stop(signal.SIGTERM) == 128 + signal.SIGTERM
         assert eventually(lambda: group_is_empty(started.process.pid))
 
@@ -208,11 +206,6 @@ def accepts(started: RunningServer) -> bool:
     except ConnectionRefusedError:
         return False
     return True
-
-
-def ended(*flags: str) -> "subprocess.CompletedProcess[str]":
-    """The service after it has refused to start."""
-    return subprocess.run(command(*flags), cwd=ROOT, capture_output=True, text=True, timeout=60, start_new_session=True)
 
 
 def test_a_port_in_use_is_one_sentence(running: RunningServer, checkpoint: Path) -> None:

@@ -1,0 +1,227 @@
+"""Every row of the fault table in service/README.md: what is done to the real service, and what its clients see."""
+
+import os
+import signal
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.faulty import DIE, HANG, RAISE, SLOW, UNPICKLABLE
+from tests.servers import RunningServer, ended, eventually, group_is_empty, server
+
+pytestmark = pytest.mark.slow
+
+FLOOD, MOST_WAITING = 100, 60
+
+
+@contextmanager
+def faulty(checkpoint: Path, *flags: str) -> Iterator[RunningServer]:
+    with server(checkpoint, *flags, module="tests.faulty") as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def running(checkpoint: Path) -> Iterator[RunningServer]:
+    """One service for all faults that it survives; it must end well after all of them."""
+    with faulty(
+        checkpoint, "--pass_timeout_s", "0.7", "--timeout_s", "20", "--max_waiting_texts", str(MOST_WAITING)
+    ) as started:
+        yield started
+        assert started.stop() == 0
+        assert eventually(lambda: group_is_empty(started.process.pid))
+
+
+def post(started: RunningServer, inputs: Any, **headers: str) -> httpx.Response:
+    with started.client() as client:
+        return client.post("/predict", json={"inputs": inputs}, headers=headers)
+
+
+def labels(reply: httpx.Response) -> list[str]:
+    assert reply.status_code == 200, reply.text
+    return [prediction["label"] for prediction in reply.json()["predictions"]]
+
+
+def metric(started: RunningServer, name: str) -> float:
+    with started.client() as client:
+        lines = client.get("/metrics").text.splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
+
+
+def is_normal(started: RunningServer) -> bool:
+    with started.client() as client:
+        return client.get("/ready").status_code == 200 and labels(post(started, "a")) == ["a"]
+
+
+def workers(started: RunningServer) -> list[int]:
+    with started.client() as client:
+        return [worker["pid"] for worker in client.get("/info").json().get("workers", [])]
+
+
+def api_processes(started: RunningServer) -> list[int]:
+    """Forks of the main process: they carry its command line."""
+    main, found = started.process.pid, []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(ProcessLookupError, FileNotFoundError):
+            same = (folder / "cmdline").read_bytes() == Path(f"/proc/{main}/cmdline").read_bytes()
+            if same and os.getpgid(int(folder.name)) == main and int(folder.name) != main:
+                found.append(int(folder.name))
+    return found
+
+
+@pytest.mark.parametrize("fault", [RAISE, UNPICKLABLE])
+def test_an_exception_in_the_network_fails_the_one_request_that_caused_it(running: RunningServer, fault: str) -> None:
+    texts = [*map(str, range(20)), fault, *map(str, range(20, 40))]
+    with ThreadPoolExecutor(len(texts) + 1) as pool:
+        blocker = pool.submit(post, running, SLOW)  # the others gather behind it
+        replies = list(pool.map(lambda text: post(running, text), texts))
+    assert labels(blocker.result()) == [SLOW]
+    for text, reply in zip(texts, replies, strict=True):
+        if text == fault:
+            assert (reply.status_code, reply.json()["error_type"]) == (500, "internal")
+        else:
+            assert labels(reply) == [text]
+    assert is_normal(running)
+
+
+def test_a_text_that_kills_workers_takes_no_other_request_along(running: RunningServer) -> None:
+    restarts = metric(running, "textcnn_worker_restarts_total")
+    with ThreadPoolExecutor(12) as pool:
+        blocker = pool.submit(post, running, SLOW)
+        replies = list(pool.map(lambda text: post(running, text), ["a", "b", DIE, "c"]))
+        labels(blocker.result())
+    assert [reply.status_code for reply in replies] == [200, 200, 500, 200]
+    assert "the worker ended twice" in replies[2].json()["error"]
+    assert eventually(lambda: is_normal(running))
+    assert metric(running, "textcnn_worker_restarts_total") == restarts + 2
+
+
+def test_a_worker_that_hangs_is_replaced_and_its_neighbours_are_answered(running: RunningServer) -> None:
+    (before,) = workers(running)
+    with ThreadPoolExecutor(12) as pool:
+        hanging = pool.submit(post, running, HANG)
+        replies = list(pool.map(lambda text: post(running, text), ["a", "b", "c"]))
+    assert [labels(reply) for reply in replies] == [["a"], ["b"], ["c"]]
+    assert (hanging.result().status_code, hanging.result().json()["error_type"]) == (500, "internal")
+    assert eventually(lambda: is_normal(running))
+    assert workers(running) != [before]
+
+
+def test_a_worker_that_was_stopped_counts_as_hung(running: RunningServer) -> None:
+    (pid,) = workers(running)
+    os.kill(pid, signal.SIGSTOP)
+    assert labels(post(running, "a")) == ["a"]
+    assert eventually(lambda: is_normal(running))
+    assert workers(running) != [pid]
+
+
+def test_a_request_whose_worker_hangs_is_told_so_at_its_deadline(running: RunningServer) -> None:
+    reply = post(running, HANG, **{"X-Request-Deadline-Ms": "100"})
+    assert (reply.status_code, reply.json()["error_type"]) == (504, "deadline_exceeded")
+    assert "within 100 ms" in reply.json()["error"]
+    assert eventually(lambda: is_normal(running))
+
+
+def raw_request(text: str) -> bytes:
+    body = b'{"inputs": "%b"}' % text.encode()
+    head = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    return head % len(body) + body
+
+
+@contextmanager
+def behind_a_slow_pass(started: RunningServer) -> Iterator[None]:
+    """What is sent inside waits until the end."""
+    with ThreadPoolExecutor(1) as pool:
+        blocker = pool.submit(post, started, SLOW)
+        assert eventually(lambda: metric(started, "textcnn_requests_in_flight") == 1)
+        yield
+        labels(blocker.result())
+
+
+def test_a_client_that_hangs_up_is_not_computed(running: RunningServer) -> None:
+    hung_up = 'textcnn_requests_total{route="/predict",status="499"'
+    passed, gone = metric(running, "textcnn_pass_texts_sum"), metric(running, hung_up)
+    with behind_a_slow_pass(running):
+        for _ in range(5):
+            with socket.create_connection(running.address, 30) as client:
+                client.sendall(raw_request("nobody wants to know"))
+    assert eventually(lambda: metric(running, hung_up) == gone + 5)
+    assert metric(running, "textcnn_pass_texts_sum") == passed + 1, "only the slow one was computed"
+
+
+def test_a_client_that_sends_slowly_keeps_nobody_waiting_and_is_told_at_its_deadline(running: RunningServer) -> None:
+    with socket.create_connection(running.address, 30) as slow:
+        slow.sendall(
+            b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 15\r\n"
+            b"X-Request-Deadline-Ms: 300\r\n\r\n{"
+        )
+        assert labels(post(running, "a")) == ["a"]
+        assert slow.recv(1000).startswith(b"HTTP/1.1 504")
+
+
+def test_a_flood_is_answered_or_refused_and_the_probes_go_on(running: RunningServer) -> None:
+    """More clients than may wait, behind a slow pass: those beyond are refused at once, the others answered."""
+    with ExitStack() as stack:
+        with behind_a_slow_pass(running):
+            flood = [stack.enter_context(socket.create_connection(running.address, 30)) for _ in range(FLOOD)]
+            for client in flood:
+                client.sendall(raw_request("a"))
+            with running.client() as prober:
+                assert prober.get("/health").status_code == 200
+        heads = [client.recv(10_000) for client in flood]
+    statuses = Counter(head.split(b" ", 2)[1] for head in heads)
+    assert set(statuses) == {b"200", b"503"}
+    assert statuses[b"503"] >= FLOOD - MOST_WAITING
+    refused = next(head for head in heads if b" 503 " in head)
+    assert b"retry-after: 1\r\n" in refused
+    assert is_normal(running)
+
+
+@pytest.mark.parametrize("fault", ["load dies", "load raises"])
+def test_a_worker_that_cannot_start_ends_the_service_with_a_sentence(checkpoint: Path, fault: str) -> None:
+    result = ended(
+        "--checkpoint", str(checkpoint), "--port", "0", "--device", "cpu", module="tests.faulty", FAULT=fault
+    )
+    assert (result.returncode, result.stdout) == (1, "")
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("error: a worker ended with status ")
+    assert last.endswith(" before it was ready")
+
+
+def test_the_death_of_the_main_process_loses_no_request_and_frees_the_port(checkpoint: Path) -> None:
+    with (
+        faulty(checkpoint, "--api_servers", "2", "--workers_per_device", "2") as started,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        replies = [pool.submit(post, started, SLOW) for _ in range(4)]
+        assert eventually(lambda: metric(started, "textcnn_requests_in_flight") == 4)
+        started.process.kill()
+        assert [labels(reply.result()) for reply in replies] == [[SLOW]] * 4
+        started.process.wait()
+        assert eventually(lambda: group_is_empty(started.process.pid)), "orphans are left"
+        socket.create_server(started.address).close()
+
+
+def test_the_death_of_an_api_process_ends_the_service(checkpoint: Path) -> None:
+    with faulty(checkpoint) as started:
+        (api,) = api_processes(started)
+        os.kill(api, signal.SIGKILL)
+        assert started.process.wait(20) == 1
+        assert eventually(lambda: group_is_empty(started.process.pid))
+
+
+def test_a_killed_worker_is_replaced_within_its_time(checkpoint: Path) -> None:
+    """With the real classifier, whose libraries take seconds to import: the fork has them already."""
+    with server(checkpoint) as started:
+        (pid,) = workers(started)
+        os.kill(pid, signal.SIGKILL)
+        begin = time.monotonic()
+        assert eventually(lambda: workers(started) not in ([], [pid]))
+        print(f"normal service after {time.monotonic() - begin:.2f} s")

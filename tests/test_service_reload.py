@@ -1,0 +1,132 @@
+"""Another checkpoint takes over while requests are answered, each by one of the two; a broken one changes nothing."""
+
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from model.classifier import TextClassifier
+from service.config import Limits
+from tests.checkpoints import TEXTS, write_checkpoint
+from tests.servers import FakeClassifier, RunningServer, application, eventually, run, server
+
+ADMIN = {"X-API-Key": "admin"}
+
+
+def test_only_the_admin_key_reloads_and_without_one_there_is_no_such_route() -> None:
+    asked: list[str | None] = []
+
+    async def reload(checkpoint: str | None) -> str:
+        asked.append(checkpoint)
+        return "checkpoint 'b': it has no weights" if checkpoint == "b" else ""
+
+    async def scenario() -> None:
+        async with application(FakeClassifier(), api_key="user") as client:
+            assert (await client.post("/admin/reload", headers=ADMIN)).status_code == 404
+        async with application(FakeClassifier(), Limits(), "user", admin_key="admin", reload=reload) as client:
+            for headers in ({}, {"X-API-Key": "user"}):
+                assert (await client.post("/admin/reload", headers=headers)).json()["error_type"] == "unauthorized"
+            assert (await client.get("/admin/reload", headers=ADMIN)).status_code == 405
+            for wrong in ('{"checkpoint": 5}', '{"folder": "a"}', "x"):
+                headers = ADMIN | {"content-type": "application/json"}
+                reply = await client.post("/admin/reload", content=wrong, headers=headers)
+                assert (reply.status_code, reply.json()["error_type"]) == (422, "validation")
+            assert asked == []
+            reply = await client.post("/admin/reload", headers={"Authorization": "Bearer admin"})
+            assert reply.json() == {"model": {"name": "fake", "revision": "sha256:00"}}
+            reply = await client.post("/admin/reload", json={"checkpoint": "b"}, headers=ADMIN)
+            assert (reply.status_code, reply.json()["error"]) == (422, "checkpoint 'b': it has no weights")
+            assert asked == [None, "b"]
+            assert "/admin/reload" in (await client.get("/openapi.json")).json()["paths"]
+
+    run(scenario())
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Two checkpoints of the same labels, and one whose weights are cut off."""
+    root = tmp_path_factory.mktemp("reload")
+    found = {name: write_checkpoint(root / name, num_filters=filters) for name, filters in (("old", 6), ("new", 8))}
+    found["broken"] = Path(shutil.copytree(found["old"], root / "broken"))
+    weights = found["broken"] / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    return found
+
+
+@contextmanager
+def clients(running: RunningServer, count: int = 4) -> Iterator[list[dict[str, Any]]]:
+    """Bodies of the replies to clients that ask all the time; every one must be a success."""
+    replies: list[dict[str, Any]] = []
+    stop = threading.Event()
+
+    def work() -> None:
+        with running.client() as client:
+            while not stop.is_set():
+                reply = client.post("/predict", json={"inputs": TEXTS})
+                assert reply.status_code == 200, reply.text
+                replies.append(reply.json())
+
+    with ThreadPoolExecutor(count) as pool:
+        workers = [pool.submit(work) for _ in range(count)]
+        try:
+            yield replies
+        finally:
+            stop.set()
+        for worker in workers:
+            worker.result()
+
+
+def revision(running: RunningServer) -> str:
+    with running.client() as client:
+        found: str = client.get("/info").json()["model"]["revision"]
+    return found
+
+
+def reload(running: RunningServer, folder: Path | None) -> httpx.Response:
+    with running.client(headers=ADMIN) as client:
+        return client.post("/admin/reload", json={"checkpoint": str(folder)} if folder else {})
+
+
+@pytest.mark.slow
+def test_a_swap_under_load_loses_no_request_and_mixes_no_answers(folders: dict[str, Path], tmp_path: Path) -> None:
+    served = tmp_path / "served"
+    served.symlink_to(folders["old"])
+    expected = {
+        classifier.revision: [prediction.score for prediction in classifier(TEXTS)]
+        for classifier in (TextClassifier.from_pretrained(folders[name], "cpu") for name in ("old", "new"))
+    }
+    old, new = expected
+    # Passes of 4 texts: the 6 of a request take two, and the swap may come between them.
+    flags = ("--api_servers", "2", "--workers_per_device", "2", "--max_batch_size", "4")
+    with server(served, *flags, TEXTCNN_ADMIN_KEY="admin") as running, clients(running) as replies:
+        assert eventually(lambda: len(replies) > 20)
+        served.unlink()
+        served.symlink_to(folders["new"])
+        running.process.send_signal(signal.SIGHUP)
+        assert eventually(lambda: {reply["model"]["revision"] for reply in list(replies)} == {old, new}, 30)
+        assert eventually(lambda: revision(running) == new)
+
+        refused = reload(running, folders["broken"])
+        assert (refused.status_code, refused.json()["error_type"]) == (422, "validation")
+        assert "model.safetensors" in refused.json()["error"]
+        assert revision(running) == new
+
+        assert reload(running, folders["old"]).json()["model"]["revision"] == old
+        begin = len(replies)
+        assert eventually(lambda: {reply["model"]["revision"] for reply in replies[begin + 50 :]} == {old})
+        with running.client() as client:
+            metrics = client.get("/metrics").text
+        assert "textcnn_reloads_total 2\n" in metrics
+        assert "textcnn_failed_reloads_total 1\n" in metrics
+        assert "textcnn_worker_restarts_total 0\n" in metrics
+        assert running.process.poll() is None
+    for reply in replies:
+        scores = [prediction["score"] for prediction in reply["predictions"]]
+        assert scores == pytest.approx(expected[reply["model"]["revision"]], abs=1e-5)
