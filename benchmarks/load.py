@@ -154,7 +154,7 @@ def measure_overload(checkpoint: Path, texts: list[str], seconds: float) -> dict
 
 def soak(checkpoint: Path, texts: list[str], seconds: float) -> dict[str, Any]:
     """A long time at 80 % of the capacity: failures, and memory after the first minute and at the end."""
-    memory = []
+    memory: list[float] = []
     with ours(checkpoint).running() as server:
         requests = requests_for([server.body(text) for text in texts])
         rate = SHARE * _capacity(server, requests, 10)

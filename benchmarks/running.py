@@ -45,7 +45,7 @@ class Server:
         port = free_port()
         self.address = ("127.0.0.1", port)
         command = [part.replace("PORT", str(port)) for part in self.command]
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | self.environment
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **self.environment}
         with tempfile.TemporaryFile("w+") as log:
             process = subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
@@ -88,11 +88,11 @@ class Server:
     def cpu_seconds(self) -> float:
         """Processor time that its processes have used."""
         times = [process.cpu_times() for process in self.processes()]
-        return sum(one.user + one.system for one in times)
+        return float(sum(one.user + one.system for one in times))
 
     def memory_mb(self) -> float:
         """Proportional set size of its processes, 10^6 bytes: pages that they share count once."""
-        return round(sum(process.memory_full_info().pss for process in self.processes()) / 1e6, 1)
+        return float(round(sum(process.memory_full_info().pss for process in self.processes()) / 1e6, 1))
 
 
 def free_port() -> int:

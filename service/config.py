@@ -23,6 +23,9 @@ class ServiceArguments:
     workers_per_device: int = field(default=1, metadata={"help": "Processes that classify, on each device."})
     api_servers: int = field(default=1, metadata={"help": "Processes that speak HTTP."})
     threads: int = field(default=1, metadata={"help": "Torch threads of each worker."})
+    cors_origins: list[str] = field(
+        default_factory=list, metadata={"help": "Origins whose pages may ask from a browser; none by default."}
+    )
     access_log: bool = field(default=False, metadata={"help": "Write one JSON object a request to stdout."})
 
 

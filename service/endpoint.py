@@ -33,6 +33,7 @@ class Service:
     metrics: Metrics
     api_key: str | None = None
     observers: Sequence[Observer] = ()  # besides the metrics
+    cors_origins: Sequence[str] = ()
 
     def replied(self, exchange: Exchange) -> None:
         """Tell everybody that a request has got its reply."""

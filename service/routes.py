@@ -12,6 +12,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
@@ -89,6 +90,15 @@ def install(app: Starlette, service: Service, keys: Keys, reload: Reload) -> Non
     app.router.redirect_slashes = False
     fast = {endpoint.route: endpoint for endpoint in endpoints(service)}
     app.user_middleware[:] = [Middleware(FastPath, endpoints=fast, service=service)]
+    if service.cors_origins:
+        browsers = Middleware(
+            CORSMiddleware,
+            allow_origins=service.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["Server-Timing", "X-Request-ID", "Retry-After"],
+        )
+        app.user_middleware.insert(0, browsers)
     app.add_exception_handler(HTTPException, _refuse)
     app.add_exception_handler(Exception, _apologise)
 

@@ -83,7 +83,8 @@ class Server(LitServer):  # type: ignore[misc]  # LitServe ships no types
         self._supervisor = Supervisor(self, self._channels, self.metrics, announce)
         batcher = Batcher(limits.max_batch_size, limits.max_waiting_texts, limits.pass_timeout_s, self.metrics)
         self.gateway = Gateway(batcher, len(self._worker_devices))
-        install(self.app, Service(self.gateway, limits, self.metrics, keys.api, observers), keys, self._reload)
+        service = Service(self.gateway, limits, self.metrics, keys.api, observers, arguments.cors_origins)
+        install(self.app, service, keys, self._reload)
 
     def serve(self) -> int:
         """Serve until SIGINT or SIGTERM; the exit status of the program.

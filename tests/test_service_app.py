@@ -101,30 +101,52 @@ def test_what_cannot_be_explained_is_refused(fields: dict[str, Any], sentence: s
     run(scenario())
 
 
-def test_the_parts_of_a_requests_time_never_exceed_its_total() -> None:
-    everyone_waits = threading.Event()
+class SlowClassifier(FakeClassifier):
+    """A network and a tokenizer that take the milliseconds that the longest text names, and say truly how long."""
 
-    def slow(texts: object) -> None:
-        everyone_waits.wait(10)
-        time.sleep(0.02)
+    def classify(self, texts: Any, top_k: int | None = None) -> Any:
+        predictions, timing = super().classify(texts, top_k)
+        moments = [time.perf_counter()]
+        for _ in range(2):
+            time.sleep(max(map(len, texts)) / 1e3)
+            moments.append(time.perf_counter())
+        timing.tokenize_ms, timing.inference_ms = ((moments[i + 1] - moments[i]) * 1e3 for i in range(2))
+        return predictions, timing
 
-    class Timed(FakeClassifier):
-        def classify(self, texts: Any, top_k: int | None = None) -> Any:
-            predictions, timing = super().classify(texts, top_k)
-            timing.tokenize_ms, timing.inference_ms = 2.0, 18.0
-            return predictions, timing
+
+@settings(max_examples=8, deadline=None)
+@given(requests=st.lists(st.lists(st.text("x", max_size=3), min_size=1, max_size=20), min_size=1, max_size=10))
+def test_the_parts_of_a_requests_time_never_exceed_its_total(requests: list[list[str]]) -> None:
+    async def scenario() -> None:
+        async with application(SlowClassifier(), LIMITS) as client:
+            asked = [client.post("/predict", json={"inputs": texts}) for texts in requests]
+            for texts, reply in zip(requests, await asyncio.gather(*asked), strict=True):
+                latency = PredictReply.model_validate_json(reply.content, strict=True).latency
+                assert latency.queue_ms + latency.tokenize_ms + latency.inference_ms <= latency.total_ms
+                assert latency.inference_ms >= max(map(len, texts))
+                header = dict(re.findall(r"(\w+);dur=([\d.]+)", reply.headers["server-timing"]))
+                assert {name: float(value) for name, value in header.items()} == {
+                    name: getattr(latency, f"{name}_ms") for name in ("queue", "tokenize", "inference", "total")
+                }
+
+    run(scenario())
+
+
+def test_who_waits_for_a_pass_is_told_so() -> None:
+    proceed = threading.Event()
 
     async def scenario() -> None:
-        async with application(Timed(slow), LIMITS) as client:
-            asked = asyncio.gather(*(ask(client, ["a"] * size) for size in (1, 1, 3, 20, 1)))
-            while client.gateway.batcher.in_flight < 26:
+        async with application(FakeClassifier(lambda texts: [proceed.wait(10)]), LIMITS) as client:
+            first = asyncio.create_task(ask(client, "first"))
+            while client.gateway.batcher.in_flight < 1:
                 await asyncio.sleep(0)
-            everyone_waits.set()
-            replies = await asked
-            for latency in (reply.latency for reply in replies):
-                assert latency.queue_ms + latency.tokenize_ms + latency.inference_ms <= latency.total_ms
-                assert latency.inference_ms == 18.0 * latency.passes
-            assert max(reply.latency.queue_ms for reply in replies) >= 20, "some waited for a pass of 20 ms"
+            second = asyncio.create_task(ask(client, "second"))
+            while client.gateway.batcher.in_flight < 2:
+                await asyncio.sleep(0)
+            await asyncio.sleep(0.02)  # a wait that must show, not one for something to happen
+            proceed.set()
+            await first
+            assert (await second).latency.queue_ms >= 20
 
     run(scenario())
 
@@ -227,6 +249,41 @@ def test_a_key_is_needed_where_one_is_set_and_only_to_classify() -> None:
                 assert (await client.post("/predict", json={"inputs": "a"}, headers=headers)).status_code == 200
             for path in ("/health", "/ready", "/info", "/docs", "/openapi.json"):
                 assert (await client.get(path)).status_code == 200
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(("given", "status"), [("0", 422), ("-5", 422), ("soon", 422), ("1e3", 422), ("30", 504)])
+def test_a_deadline_is_kept_and_a_senseless_one_refused(given: str, status: int) -> None:
+    proceed = threading.Event()
+
+    async def scenario() -> None:
+        classifier = FakeClassifier(lambda texts: [proceed.wait(10)])
+        async with application(classifier, LIMITS) as client:
+            reply = await client.post("/predict", json={"inputs": "a"}, headers={"X-Request-Deadline-Ms": given})
+            proceed.set()
+            assert reply.status_code == status
+            assert ("within 30 ms" if status == 504 else f"from 1 on, got {given}") in reply.json()["error"]
+            assert (await ask(client, "good")).predictions[0].label == "good"
+
+    run(scenario())
+
+
+def test_browsers_of_other_origins_may_ask_only_where_they_are_let() -> None:
+    origin = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
+
+    async def scenario() -> None:
+        async with application(FakeClassifier()) as client:
+            reply = await client.post("/predict", json={"inputs": "a"}, headers=origin)
+            assert "access-control-allow-origin" not in reply.headers
+        async with application(FakeClassifier(), cors_origins=["https://app.example"]) as client:
+            headers = origin | {"Access-Control-Request-Headers": "content-type, x-api-key"}
+            assert (await client.options("/predict", headers=headers)).status_code == 200
+            for path in ("/predict", "/info"):
+                reply = await client.request("POST" if path == "/predict" else "GET", path, headers=origin)
+                assert reply.headers["access-control-allow-origin"] == "https://app.example"
+            reply = await client.get("/info", headers=origin | {"Origin": "https://other.example"})
+            assert "access-control-allow-origin" not in reply.headers
 
     run(scenario())
 

@@ -46,7 +46,11 @@ def ask_both(handler: Callable[[], Handler], **options: Any) -> list[Reply | Exc
             return await client.predict("a", request_id="id-1", top_k=1)
 
     with Client(URL, "key", transport=httpx.MockTransport(handler()), **options) as client:
-        for call in (lambda: client.predict("a", request_id="id-1", top_k=1), lambda: asyncio.run(ask())):
+        calls: list[Callable[[], Reply]] = [
+            lambda: client.predict("a", request_id="id-1", top_k=1),
+            lambda: asyncio.run(ask()),
+        ]
+        for call in calls:
             try:
                 outcomes.append(call())
             except (ClassificationError, httpx.TransportError) as error:
