@@ -13,8 +13,8 @@ def main() -> int:
     data = parser.parse_args().data
     if not Path(data).is_dir():
         sys.exit(f"error: data must be a folder, got {data!r}; run: make benchmark DATA=folder")
-    commands = [[sys.executable, "-m", f"benchmarks.{name}", "--data", data] for name in ("latency", "accuracy")]
-    return max(subprocess.run(command, check=False).returncode for command in commands)
+    commands = [[f"benchmarks.{name}", "--data", data] for name in ("latency", "accuracy")] + [["benchmarks.load"]]
+    return max(subprocess.run([sys.executable, "-m", *command], check=False).returncode for command in commands)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def main() -> None:
         "open_loop": lambda: measure_open_loop(checkpoint, texts, arguments.seconds * arguments.rounds),
         "overload": lambda: measure_overload(checkpoint, texts, arguments.seconds * arguments.rounds),
     }
-    for name in arguments.only or parts:
+    for name in parts if arguments.only is None else arguments.only:
         found[name] = parts[name]()
     if arguments.soak_seconds:
         found["soak"] = soak(checkpoint, texts, arguments.soak_seconds)
@@ -225,11 +225,10 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, default=ROOT / "runs" / "quickstart")
     parser.add_argument("--texts", type=Path, default=ROOT / "training" / "quickstart" / "test.jsonl")
-    parser.add_argument("--data", help="Unused: the texts are those of the quickstart data.")
     parser.add_argument("--rounds", type=int, default=5, help="Turns of each server.")
     parser.add_argument("--seconds", type=float, default=2, help="Of a turn.")
     parser.add_argument("--soak_seconds", type=float, default=0)
-    parser.add_argument("--only", nargs="*", help="closed_loop, lists, open_loop, overload")
+    parser.add_argument("--only", nargs="*", help="Some of closed_loop, lists, open_loop, overload; nothing for none.")
     parser.add_argument("--output", type=Path, default=RESULTS)
     return parser.parse_args()
 

@@ -110,6 +110,9 @@ class Gateway:
     def joined(self, link: WorkerLink) -> None:
         """A worker is ready."""
         if link.hello.generation == self.generation:
+            for other in self.batcher.links:
+                if other.hello.worker == link.hello.worker:
+                    other.kill()  # the process that workers fork from has died: nobody watches its workers any more
             self.batcher.joined(link)
             if len(self.batcher.links) == self._expected_workers:
                 self._complete.set()

@@ -56,6 +56,7 @@ class Supervisor:
             stopped = self._step()
         if self._swap:
             self._swap.cancel()
+            self._end_swap(ReloadOutcome(sentence="the service is shutting down"))
 
     def _step(self) -> bool:
         """Deal with what has happened; True when there is nothing to watch any more."""

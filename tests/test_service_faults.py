@@ -216,6 +216,17 @@ def test_the_death_of_the_main_process_loses_no_request_and_frees_the_port(check
         socket.create_server(started.address).close()
 
 
+def test_the_death_of_the_process_that_workers_fork_from_replaces_them(checkpoint: Path) -> None:
+    with faulty(checkpoint) as started:
+        (worker,) = workers(started)
+        parent = int(Path(f"/proc/{worker}/stat").read_text().rsplit(")", 1)[1].split()[1])
+        os.kill(parent, signal.SIGKILL)
+        assert eventually(lambda: workers(started) not in ([], [worker]))
+        assert eventually(lambda: not Path(f"/proc/{worker}").exists()), "the old worker is left"
+        assert_normal_again(started, "SIGKILL to the process that workers fork from")
+        assert started.stop() == 0
+
+
 def test_the_death_of_an_api_process_ends_the_service(checkpoint: Path) -> None:
     with faulty(checkpoint) as started:
         (api,) = api_processes(started)
