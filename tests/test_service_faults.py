@@ -223,7 +223,7 @@ def test_the_death_of_the_process_that_workers_fork_from_replaces_them(checkpoin
         (worker,) = workers(started)
         parent = int(Path(f"/proc/{worker}/stat").read_text().rsplit(")", 1)[1].split()[1])
         os.kill(parent, signal.SIGKILL)
-        assert eventually(lambda: workers(started) not in ([], [worker]))
+        assert eventually(lambda: workers(started) not in ([], [worker]), 40), "it imports torch again"
         assert eventually(lambda: not Path(f"/proc/{worker}").exists()), "the old worker is left"
         assert_normal_again(started, "SIGKILL to the process that workers fork from")
         assert started.stop() == 0
