@@ -32,7 +32,7 @@ def test_defaults_keep_the_best_epoch() -> None:
     assert training.load_best_model_at_end
     assert (training.eval_strategy, training.save_strategy) == ("epoch", "epoch")
     assert training.metric_for_best_model is None  # told from the data
-    assert training.report_to == []
+    assert training.report_to == ["tensorboard"]
 
 
 def test_flags_with_hyphens_and_negations() -> None:

@@ -102,3 +102,32 @@ def test_the_command_speaks_only_of_what_matters(tmp_path: Path) -> None:
         "max_length 8 tokens cuts 0.0 % of the training texts",
     ]
     assert done.stdout.splitlines()[0].split() == ["texts", "accuracy", "f1_macro", "loss"]
+
+
+def test_a_full_disk_is_one_sentence_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
+    """Files of more than so many blocks cannot be written: the limit strikes once the first checkpoint is there."""
+    output = tmp_path / "output"
+    flags = command(tmp_path, output, "--embedding_dim", "300")
+    program = (
+        "import resource, signal, sys\n"
+        "from training.__main__ import main\n"
+        "from training.trainer import TextCnnTrainer\n"
+        "save = TextCnnTrainer._save_checkpoint\n"
+        "def full(self, *rest):\n"
+        "    if self.state.epoch >= 2:\n"
+        "        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))\n"
+        "    save(self, *rest)\n"
+        "TextCnnTrainer._save_checkpoint = full\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, *flags], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    error = done.stderr.splitlines()[-1]
+    assert error.startswith(f"error: output_dir: cannot write checkpoint-18 in '{output}': ")
+    assert error.endswith("--resume_from_checkpoint true goes on from checkpoint-9")
+    assert [path.name for path in checkpoints(output)] == ["checkpoint-9"]
+    assert is_complete(output / "checkpoint-9")
+    assert load_file(output / "checkpoint-9" / "model.safetensors")
+    assert main([*flags, "--resume_from_checkpoint", "true", "--num_train_epochs", "3"]) == 0

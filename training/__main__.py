@@ -1,6 +1,7 @@
 """`textcnn-train`: a data file in, a checkpoint folder out."""
 
 import logging
+import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +29,8 @@ def _train(argv: Sequence[str] | None) -> None:
     from training.run import train  # five seconds of imports that no mistake in the data should wait for
 
     summary = train(data, folder, data_arguments, model_arguments, arguments)
+    if not arguments.should_save:  # one of several processes speaks
+        return
     print(_table(summary))
     print(f"\ncheckpoint: {path}\nserve it:   textcnn-serve --checkpoint {shlex.quote(str(path))}")
 
@@ -48,8 +51,9 @@ def _notes_on_stderr() -> Iterator[None]:
     """What training has to say besides its result."""
     logger, handler = logging.getLogger("training"), logging.StreamHandler(sys.stderr)
     level = logger.level
+    said = logging.INFO if int(os.environ.get("RANK", 0)) == 0 else logging.WARNING
     logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    logger.setLevel(said)
     try:
         yield
     finally:

@@ -82,6 +82,13 @@ class TextCnnTrainingArguments(TrainingArguments):
         "Metric that tells the best epoch: accuracy, f1_micro or mse, by problem type."
     )
     log_level: str = flag("Least severe message of transformers that is shown.", "error")
+    report_to: list[str] = flag(
+        "Where logs go: tensorboard (beside the output folder), none, all, or another of transformers' integrations.",
+        ["tensorboard"],
+    )
+    ddp_find_unused_parameters: bool | None = flag(
+        "Whether several processes look for weights without a gradient.", False
+    )
     disable_tqdm: bool | None = flag("Whether the progress is hidden.", False)
     remove_unused_columns: bool = flag("Without effect: texts are tensors already.", False)
     restore_callback_states_from_checkpoint: bool = flag(

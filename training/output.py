@@ -4,8 +4,12 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 from model.checkpoint import CONFIG, MODEL_TYPE, TOKENIZER, WEIGHTS
 from model.errors import InputError
@@ -54,6 +58,20 @@ class OutputFolder:
             if old_checkpoint or _FINAL.fullmatch(entry.name) or _UNFINISHED.fullmatch(entry.name):
                 _delete(entry)
 
+    @contextmanager
+    def writing(self, what: str) -> Iterator[None]:
+        """Raise `InputError` where the disk is full or forbids it, with what is left to go on from."""
+        try:
+            yield
+        except (OSError, SafetensorError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
+                raise
+            shutil.rmtree(self.path / STAGING, ignore_errors=True)
+            left = _complete_checkpoints(self.path)
+            hint = f"; --resume_from_checkpoint true goes on from {left[-1].name}" if left else ""
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            raise InputError(f"output_dir: cannot write {what} in {str(self.path)!r}: {reason}{hint}") from error
+
     def finish(self, keep_checkpoints: bool) -> None:
         """Delete what was only needed to resume."""
         for entry in list(self.path.iterdir()):
@@ -65,15 +83,21 @@ def _resumable(path: Path, resume: str | None) -> Path | None:
     if resume is None or resume.lower() == "false":
         return None
     if resume.lower() == "true":
-        found = [entry for entry in path.glob("checkpoint-*") if _CHECKPOINT.fullmatch(entry.name)]
-        complete = [entry for entry in found if (entry / STATE).is_file()]
+        complete = _complete_checkpoints(path)
         if not complete:
             raise InputError(f"resume_from_checkpoint: no checkpoint-N to go on from in {str(path)!r}")
-        return max(complete, key=lambda entry: int(entry.name.rpartition("-")[2]))
+        return complete[-1]
     folder = Path(resume)
     if not (folder / STATE).is_file():
         raise InputError(f"resume_from_checkpoint must be true, false or a checkpoint-N folder, got {resume!r}")
     return folder
+
+
+def _complete_checkpoints(path: Path) -> list[Path]:
+    """Those that can be resumed from, the last one last."""
+    found = [entry for entry in path.glob("checkpoint-*") if _CHECKPOINT.fullmatch(entry.name)]
+    complete = [entry for entry in found if (entry / STATE).is_file()]
+    return sorted(complete, key=lambda entry: int(entry.name.rpartition("-")[2]))
 
 
 def _require_writable(path: Path) -> None:

@@ -14,7 +14,7 @@ from model.errors import InputError
 from model.modeling_textcnn import TextCnnForSequenceClassification
 from model.normalization import VERSION as NORMALIZATION_VERSION
 from model.normalization import text_normalizer
-from model.tokenizer import KINDS, load_pretrained_tokenizer, special_token_counts, train_tokenizer
+from model.tokenizer import KINDS, load_pretrained_tokenizer, special_token_counts
 from training.chinese import simplified_characters
 from training.config import ModelArguments
 from training.data import Split, TextData
@@ -55,7 +55,7 @@ def prepare(data: TextData, arguments: ModelArguments, cache: TokenCache) -> Pre
 
     Raises `InputError` where the arguments make no tokenizer or no network.
     """
-    tokenizer = _tokenizer(data.train.texts, arguments)
+    tokenizer = _tokenizer(data.train.texts, arguments, cache)
     train_tokens = cache.tokenize(tokenizer, data.train.texts)
     vectors = _vectors(arguments, tokenizer)
     config = _config(data, arguments, tokenizer, train_tokens, vectors)
@@ -91,14 +91,14 @@ def prepare(data: TextData, arguments: ModelArguments, cache: TokenCache) -> Pre
     )
 
 
-def _tokenizer(texts: Sequence[str], arguments: ModelArguments) -> PreTrainedTokenizerFast:
+def _tokenizer(texts: Sequence[str], arguments: ModelArguments, cache: TokenCache) -> PreTrainedTokenizerFast:
     kind = arguments.tokenizer or KINDS[0]
     if kind not in KINDS:
         tokenizer = _pretrained(kind, arguments)
     else:
         characters = simplified_characters() if arguments.simplify_chinese else None
         normalizer = text_normalizer(arguments.lowercase, arguments.squeeze_repeats, characters)
-        tokenizer = train_tokenizer(texts, kind, arguments.vocab_size, arguments.min_frequency, normalizer)
+        tokenizer = cache.learn(texts, kind, arguments.vocab_size, arguments.min_frequency, normalizer)
     tokenizer.padding_side, tokenizer.truncation_side = arguments.padding_side, arguments.truncation_side
     return tokenizer
 

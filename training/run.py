@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import set_seed
 from transformers.utils import logging
 
@@ -45,17 +46,21 @@ def train(
     logging.disable_progress_bar()  # of writing files
     _settle(arguments, data.problem_type)
     set_seed(arguments.seed)
-    cache = _cache(data_arguments)
-    prepared = prepare(data, model_arguments, cache)
     lesson = None
-    if data_arguments.teacher is not None:
-        lesson = learn_from_teacher(data, prepared.train, prepared.tokenizer, cache, data_arguments, arguments)
+    with arguments.main_process_first(desc="tokenize"):  # the others find its work in the cache
+        cache = _cache(data_arguments, arguments)
+        prepared = prepare(data, model_arguments, cache)
+        if data_arguments.teacher is not None:
+            lesson = learn_from_teacher(data, prepared.train, prepared.tokenizer, cache, data_arguments, arguments)
+    torch.manual_seed(arguments.seed + arguments.process_index)  # every process drops other features
     objective = _objective(data, prepared, arguments, distilled=lesson is not None)
     prepared = prepared if lesson is None else replace(prepared, train=lesson.train)
     trainer = TextCnnTrainer(prepared, arguments, data.problem_type, objective)
     if folder.resume_from is not None:
         _require_same_network(folder.resume_from, prepared)
-    folder.begin()
+    trainer.accelerator.wait_for_everyone()  # until all have looked at the folder
+    if arguments.should_save:
+        folder.begin()
     outcome = trainer.train(resume_from_checkpoint=None if folder.resume_from is None else str(folder.resume_from))
     splits = {"validation": prepared.validation, "test": prepared.test, **prepared.out_of_scope}
     answers = {name: trainer.predict(split) for name, split in splits.items() if split is not None}
@@ -65,13 +70,14 @@ def train(
     if lesson is not None:
         report = distillation_report(lesson, prepared, answers, data.validation.texts, folder.path)
         assessment = replace(assessment, distillation=report)
-    summary = summarize(
-        data, prepared, assessment, trainer.state, outcome.metrics, (data_arguments, model_arguments, arguments)
-    )
-    metrics = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
-    extra_files = {CARD: model_card(folder.path, summary), REPORT: metrics}
-    save_checkpoint(prepared.network, prepared.tokenizer, folder.path, extra_files)
-    folder.finish(arguments.keep_checkpoints)
+    speed = {**outcome.metrics, **trainer.clock.total()}
+    summary = summarize(data, prepared, assessment, trainer.state, speed, (data_arguments, model_arguments, arguments))
+    if arguments.should_save:
+        metrics = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
+        extra_files = {CARD: model_card(folder.path, summary), REPORT: metrics}
+        with folder.writing("the checkpoint"):
+            save_checkpoint(prepared.network, prepared.tokenizer, folder.path, extra_files)
+        folder.finish(arguments.keep_checkpoints)
     return summary
 
 
@@ -94,11 +100,13 @@ def _objective(data: TextData, prepared: Prepared, arguments: TextCnnTrainingArg
     return kind(data.problem_type, arguments.label_smoothing_factor or 0.0, weights)
 
 
-def _cache(arguments: DataArguments) -> TokenCache:
+def _cache(arguments: DataArguments, training_arguments: TextCnnTrainingArguments) -> TokenCache:
     from datasets import config  # knows HF_HOME and the like
 
     folder = Path(arguments.cache_dir or Path(config.HF_DATASETS_CACHE) / "textcnn")
-    return TokenCache(folder, arguments.overwrite_cache, arguments.num_proc)
+    return TokenCache(
+        folder, arguments.overwrite_cache and training_arguments.local_process_index == 0, arguments.num_proc
+    )
 
 
 def _require_same_network(checkpoint: Path, prepared: Prepared) -> None:

@@ -50,6 +50,8 @@ def _speed(
     return {
         "seconds": outcome["train_runtime"],  # evaluations included
         "samples_per_second": outcome["train_samples_per_second"],
+        **{name: value for name, value in outcome.items() if name.startswith("step_")},  # on the device
+        "processes": arguments.world_size,
         "device": str(arguments.device),
         "epochs": state.epoch,
         "best_epoch": best[0] if best else None,

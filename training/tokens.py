@@ -1,19 +1,27 @@
 """Texts to token ids: tokenized once by `datasets.map`, found again by fingerprint, never held as Python lists."""
 
 import hashlib
+import shutil
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
+import tokenizers
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.normalizers import Normalizer
 from transformers import PreTrainedTokenizerFast
 
 from model.errors import InputError
-from model.tokenizer import encode_batch
+from model.tokenizer import encode_batch, train_tokenizer
 
 # N texts, M tokens of all texts together.
 
@@ -42,6 +50,24 @@ class TokenCache:
     overwrite: bool = False
     processes: int | None = None
 
+    def learn(
+        self, texts: Sequence[str], kind: str, vocab_size: int, min_frequency: int, normalizer: Normalizer
+    ) -> PreTrainedTokenizerFast:
+        """The tokenizer that `train_tokenizer` learns, from the cache if it was learnt from the same texts before."""
+        empty = Tokenizer(WordLevel())
+        empty.normalizer = normalizer
+        asked = f"{kind} {vocab_size} {min_frequency} {tokenizers.__version__} {empty.to_str()}"
+        folder = self.folder / f"tokenizer-{_digest(asked, pyarrow.array(texts, pyarrow.large_string()))}"
+        if self.overwrite or not folder.is_dir():
+            tokenizer = train_tokenizer(texts, kind, vocab_size, min_frequency, normalizer)
+            with self._writing():
+                beside = Path(tempfile.mkdtemp(dir=self.folder))
+                tokenizer.save_pretrained(beside)
+                shutil.rmtree(folder, ignore_errors=True)
+                beside.rename(folder)
+        loaded: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder)
+        return loaded
+
     def tokenize(self, tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> Tokens:
         """Token ids of the texts, from the cache if the same texts met the same tokenizer before.
 
@@ -51,9 +77,8 @@ class TokenCache:
 
         (datasets.enable_progress_bars if sys.stderr.isatty() else datasets.disable_progress_bars)()
         split = datasets.Dataset.from_dict({"text": texts})
-        fingerprint = _fingerprint(tokenizer, split)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+        fingerprint = _digest(tokenizer.backend_tokenizer.to_str(), *split.data.table["text"].chunks)
+        with self._writing():
             tokenized = split.map(
                 _Tokenize(tokenizer),
                 batched=True,
@@ -65,10 +90,16 @@ class TokenCache:
                 new_fingerprint=fingerprint,
                 desc="tokenize",
             )
-        except OSError as error:
-            raise InputError(f"cache_dir: cannot write in {str(self.folder)!r}: {error.strerror}") from error
         column = tokenized.data.table["token_ids"].combine_chunks()
         return Tokens(column.flatten().to_numpy(), column.value_lengths().to_numpy().astype(np.int64))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            yield
+        except OSError as error:
+            raise InputError(f"cache_dir: cannot write in {str(self.folder)!r}: {error.strerror}") from error
 
 
 class _Tokenize:
@@ -79,8 +110,6 @@ class _Tokenize:
 
     def __call__(self, batch: dict[str, list[str]]) -> Any:
         """A table of token ids: Arrow's arrays are made without a Python object for each list."""
-        import pyarrow
-
         rows = encode_batch(self._tokenizer, batch["text"])
         offsets = np.cumsum([0, *map(len, rows)], dtype=np.int32)
         token_ids = np.fromiter(chain.from_iterable(rows), dtype=np.int32, count=offsets[-1])
@@ -88,10 +117,10 @@ class _Tokenize:
         return pyarrow.table({"token_ids": lists})
 
 
-def _fingerprint(tokenizer: PreTrainedTokenizerFast, split: Any) -> str:
-    """Of the tokenizer's whole state and the bytes of all texts."""
-    digest = hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode())
-    for chunk in split.data.table["text"].chunks:
-        for buffer in chunk.buffers():
+def _digest(head: str, *columns: Any) -> str:
+    """A name for the head and all bytes of the arrays."""
+    digest = hashlib.sha256(head.encode())
+    for column in columns:
+        for buffer in column.buffers():
             digest.update(b"" if buffer is None else buffer)
     return digest.hexdigest()[:32]

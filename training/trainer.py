@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,17 @@ from accelerate.data_loader import prepare_data_loader
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
-from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, Trainer, TrainingArguments
+from transformers import (
+    EarlyStoppingCallback,
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer_utils import IntervalStrategy, rotate_checkpoints
 
 from training.config_training import TextCnnTrainingArguments
@@ -18,10 +29,11 @@ from training.features import TokenTensors
 from training.metrics import metrics_for
 from training.objective import Objective
 from training.optimizers import MaxNorm, choose_row_sparse, clip_row_sparse, own_optimizer, row_sparse
-from training.output import STAGING, STATE
+from training.output import STAGING, STATE, OutputFolder
 from training.preparation import Prepared
 from training.progress import ProgressLines
 from training.sampling import EpochBatches, training_order
+from training.steps import StepClock
 
 
 class TextCnnTrainer(Trainer):
@@ -49,12 +61,33 @@ class TextCnnTrainer(Trainer):
         self._embedding.sparse = choose_row_sparse(self._embedding, args)
         if args.max_norm is not None:
             self.add_callback(MaxNorm(prepared.network.network.classifier, args.max_norm))
+        self.clock = StepClock(args.device, args.world_size)
+        self.add_callback(_StepTimes(self.clock))
+        self._move_tensorboard()
         self.remove_callback(ProgressCallback)  # both write every log to stdout
         self.remove_callback(PrinterCallback)
         if not args.disable_tqdm:
             self.add_callback(ProgressLines())
         if args.early_stopping_patience > 0 and args.eval_strategy != IntervalStrategy.NO:
             self.add_callback(EarlyStoppingCallback(args.early_stopping_patience, args.early_stopping_threshold))
+
+    def _move_tensorboard(self) -> None:
+        """Events go beside the output folder, which holds nothing but checkpoints."""
+        output = Path(self.args.output_dir or "").absolute()
+        moment = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        for callback in self.callback_handler.callbacks:
+            if isinstance(callback, TensorBoardCallback) and callback.logging_dir is None:
+                callback.logging_dir = str(output.parent / "tensorboard" / output.name / moment)
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Tensor], *rest: Any) -> Tensor:
+        """Forward and backward pass of a batch, which is counted."""
+        self.clock.count(inputs["attention_mask"])
+        loss: Tensor = super().training_step(model, inputs, *rest)
+        return loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Say how fast the steps were wherever the training loss is told."""
+        super().log({**logs, **(self.clock.report() if "loss" in logs else {})}, start_time)
 
     @staticmethod
     def get_optimizer_cls_and_kwargs(args: TrainingArguments, model: Any = None) -> tuple[Any, Any]:
@@ -137,17 +170,19 @@ class TextCnnTrainer(Trainer):
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Write checkpoint-N beside its name, then rename it: a killed run leaves no half-written one."""
-        with self._staged():
-            super()._save_checkpoint(model, trial)
         folder = Path(self._get_output_dir(trial))
         name = f"checkpoint-{self.state.global_step}"
+        with OutputFolder(folder).writing(name), self._staged():
+            super()._save_checkpoint(model, trial)
         staged = folder / STAGING / name
         if self.state.best_global_step == self.state.global_step:
             self.state.best_model_checkpoint = str(folder / name)
+        self.accelerator.wait_for_everyone()  # every process adds the state of its random numbers
         if self.args.should_save:
             self.state.save_to_json(str(staged / STATE))
             staged.rename(folder / name)
             rotate_checkpoints(str(folder), self.args.save_total_limit, self.state.best_model_checkpoint)
+        self.accelerator.wait_for_everyone()
 
     @contextmanager
     def _staged(self) -> Iterator[None]:
@@ -158,6 +193,19 @@ class TextCnnTrainer(Trainer):
             yield
         finally:
             self.args.output_dir = folder
+
+
+class _StepTimes(TrainerCallback):
+    """Starts and stops the clock of a step."""
+
+    def __init__(self, clock: StepClock) -> None:
+        self._clock = clock
+
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._clock.begin()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._clock.end()
 
 
 def _as_it_is(batch: Any) -> Any:

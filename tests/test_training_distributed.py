@@ -1,0 +1,67 @@
+"""Two processes on this machine: what one learns with twice the batch, everything written once."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+from torch import allclose
+
+from tests.conftest import TINY, labelled_texts, train, write_json_lines
+
+pytestmark = pytest.mark.slow
+
+# SGD, so that a difference of rounding stays one; Adam's first steps divide by it
+SAME = ("--optim", "sgd", "--momentum", "0.9", "--learning_rate", "0.1", "--dropout", "0", "--num_train_epochs", "5")
+TOLERANCE = 1e-5  # of weights below 1
+
+
+def torchrun(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    """`flags` in two processes that talk over gloo; 143 texts, so that the last step is shared unevenly."""
+    file = write_json_lines(folder / "texts.jsonl", labelled_texts()[:143])
+    files = [flag for split in ("train", "validation", "test") for flag in (f"--{split}_file", str(file))]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "training"]
+    command = [*launcher, *files, "--output_dir", str(folder / "checkpoint"), *TINY, *flags]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+
+
+def test_two_processes_learn_what_one_does_with_twice_the_batch(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    flags = (*SAME, "--gradient_accumulation_steps", "2", "--sampler", "length_grouped")
+    whole = train(tmp_path / "one", labelled_texts()[:143], *flags, "--per_device_train_batch_size", "20")
+    done = torchrun(tmp_path / "two", *flags, "--per_device_train_batch_size", "10")
+    assert done.returncode == 0, done.stderr
+    shared = tmp_path / "two" / "checkpoint"
+    expected, found = (load_file(folder / "model.safetensors") for folder in (whole, shared))
+    for name, tensor in expected.items():
+        assert allclose(found[name], tensor, atol=TOLERANCE), (name, (found[name] - tensor).abs().max())
+    reports = [json.loads((folder / "metrics.json").read_text()) for folder in (whole, shared)]
+    for split in ("validation", "test"):
+        for name, tolerance in (("accuracy", 0), ("f1_macro", 1e-9), ("loss", 2e-3)):  # the loss: of unequal shares
+            assert reports[1][split][name] == pytest.approx(reports[0][split][name], abs=tolerance)
+    assert reports[1]["train"]["steps"] == reports[0]["train"]["steps"]
+    assert [report["train"]["processes"] for report in reports] == [1, 2]
+    assert {path.name for path in shared.iterdir()} == {path.name for path in whole.iterdir()}
+    assert done.stdout.count("serve it:") == 1
+    assert done.stderr.count("max_length 8 tokens") == 1
+
+
+def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
+    """With row-sparse updates, half precision, and a tokenizer whose learning is random."""
+    for name in ("whole", "broken"):
+        (tmp_path / name).mkdir()
+    flags = ("--sparse_embedding", "on", "--tokenizer", "unigram", "--bf16", "--load_best_model_at_end", "false")
+    more = ("--early_stopping_patience", "0", "--keep_checkpoints", "--save_total_limit", "9")
+    done = torchrun(tmp_path / "whole", *flags, *more)
+    assert done.returncode == 0, done.stderr
+    whole, broken = (tmp_path / name / "checkpoint" for name in ("whole", "broken"))
+    first = min(whole.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    shutil.copytree(first, broken / first.name)
+    done = torchrun(tmp_path / "broken", *flags, *more, "--resume_from_checkpoint", "true")
+    assert done.returncode == 0, done.stderr
+    assert (broken / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert json.loads((broken / "metrics.json").read_text())["test"]["accuracy"] > 0.9
