@@ -1,20 +1,19 @@
-"""`textcnn-classify`: texts to predictions, one JSON object a line on stdout."""
+"""`textcnn-classify`: texts to predictions, one JSON object a line on stdout, or files of any size to files."""
 
-import gzip
-import json
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from functools import partial
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
-from .classifier import TextClassifier
 from .cli import ArgumentParser, run
 from .errors import InputError
-from .fasttext import fasttext_line
-
-BATCH_TEXTS = 1024  # read, scored and written together
+from .folders import Job, score_folder
+from .options import InferenceOptions
+from .rows import Row, Rows, read_rows
+from .scoring import ScoringOptions, score_file, score_rows, to_lines
 
 
 @dataclass
@@ -23,8 +22,18 @@ class ClassifyArguments:
 
     checkpoint: str = field(metadata={"help": "Folder that textcnn-train wrote."})
     input: str | None = field(
-        default=None, metadata={"help": "UTF-8 file with one text a line (.gz too), or - for standard input."}
+        default=None,
+        metadata={"help": ".csv, .tsv, .jsonl or .parquet, else one text a line; .gz too; a folder; - for stdin."},
     )
+    output: str | None = field(
+        default=None,
+        metadata={"help": ".jsonl or .csv, .gz too; a folder for a folder. Continued where an interruption left it."},
+    )
+    text_column: str = field(default="text", metadata={"help": "Column of the texts; the others are kept."})
+    on_error: Literal["fail", "skip"] = field(
+        default="fail", metadata={"help": "At a row without a text: end there, or report and skip it."}
+    )
+    ray: bool = field(default=False, metadata={"help": "Score the files of a folder on a Ray cluster."})
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or cuda:N."})
     top_k: int | None = field(default=None, metadata={"help": "Number of labels in scores; all if not given."})
     format: Literal["jsonl", "fasttext"] = field(
@@ -34,6 +43,16 @@ class ClassifyArguments:
     def __post_init__(self) -> None:
         if self.top_k is not None and self.top_k < 1:
             raise InputError(f"top_k must be at least 1, got {self.top_k}")
+        is_folder = self.input is not None and Path(self.input).is_dir()
+        if is_folder and self.output is None:
+            raise InputError(f"input {self.input!r} is a folder: give a folder for --output too")
+        if self.ray and not is_folder:
+            raise InputError(f"ray needs a folder as --input, got {self.input!r}")
+
+    @property
+    def scoring(self) -> ScoringOptions:
+        """What the rows decide."""
+        return ScoringOptions(self.text_column, self.top_k, self.format, self.on_error)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,45 +62,45 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _classify(argv: list[str]) -> None:
     parser = ArgumentParser(
-        [ClassifyArguments],
-        prog="textcnn-classify",
-        description="Classify texts; JSON lines on stdout.",
+        [ClassifyArguments, InferenceOptions], prog="textcnn-classify", description="Classify texts and files of texts."
     )
     parser.add_argument("texts", nargs="*", help="Texts to classify.")
-    arguments, positional = parser.parse(argv)
-    if positional.texts and arguments.input is not None:
-        raise InputError(
-            f"texts and --input exclude each other, got {len(positional.texts)} texts and {arguments.input!r}"
-        )
-    classifier = TextClassifier.from_pretrained(arguments.checkpoint, arguments.device)
-    texts = iter(positional.texts) if positional.texts else _read_lines(arguments.input or "-")
-    while batch := list(islice(texts, BATCH_TEXTS)):
-        for text, prediction in zip(batch, classifier(batch, top_k=arguments.top_k), strict=True):
-            print(
-                fasttext_line(prediction, arguments.top_k)
-                if arguments.format == "fasttext"
-                else json.dumps({"text": text, **prediction.to_dict()}, ensure_ascii=False)
-            )
+    arguments, options, positional = parser.parse(argv)
+    texts: list[str] = positional.texts
+    if texts and (arguments.input or arguments.output) is not None:
+        raise InputError(f"texts exclude --input and --output, got {len(texts)} texts")
+    job = Job(arguments.checkpoint, arguments.device, options, arguments.scoring)
+    if arguments.output is None:
+        rows = (Row(number, text, None) for number, text in enumerate(texts, 1)) if texts else None
+        _print_predictions(job, arguments.input or "-", rows)
+    elif Path(arguments.input or "-").is_dir():
+        score_folder(job, Path(arguments.input or "-"), Path(arguments.output), _tell, on_ray=arguments.ray)
+    else:
+        _write_file(job, arguments.input or "-", Path(arguments.output))
 
 
-def _read_lines(name: str) -> Iterator[str]:
-    """Lines of a file without their line ends; raises `InputError` when it is missing or no UTF-8."""
-    read = 0
-    try:
-        with _open(name) as lines:
-            for line in lines:
-                read += 1
-                yield line.rstrip(b"\r\n").decode()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{name}: line {read} is not UTF-8 (byte 0x{error.object[error.start]:02x})") from error
-    except OSError as error:
-        raise InputError(f"input {name!r} cannot be read ({error.strerror or error})") from error
+def _print_predictions(job: Job, name: str, rows: Rows | None) -> None:
+    classifier = job.classifier()
+    rows = read_rows(name, job.scoring.text_column) if rows is None else rows
+    for _, scored in score_rows(classifier, name, rows, job.scoring, _tell):
+        sys.stdout.write(to_lines(scored, job.scoring))
+        sys.stdout.flush()
 
 
-def _open(name: str) -> IO[bytes]:
-    if name == "-":
-        return sys.stdin.buffer
-    return gzip.open(name) if name.endswith(".gz") else Path(name).open("rb")  # type: ignore[return-value]
+def _write_file(job: Job, source: str, target: Path) -> None:
+    """With a progress bar where somebody watches, and the figures at the end."""
+    from tqdm import tqdm
+
+    classifier, begin = job.classifier(), time.perf_counter()
+    with tqdm(unit=" texts", unit_scale=True, disable=None) as bar:
+        tell = partial(bar.write, file=sys.stderr)  # above the bar
+        texts = score_file(classifier, source, target, job.scoring, tell, bar.update)
+    seconds = time.perf_counter() - begin
+    _tell(f"{target}: {texts:,} texts in {seconds:.1f} s ({texts / seconds:,.0f} texts/s)")
+
+
+def _tell(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
 
 
 if __name__ == "__main__":

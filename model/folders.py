@@ -1,0 +1,99 @@
+"""A folder of files, scored one after the other, or side by side on the workers of a Ray cluster."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .classifier import TextClassifier
+from .encoding import use_threads
+from .errors import InputError
+from .options import InferenceOptions
+from .scoring import ScoringOptions, score_file
+
+READ = (".csv", ".tsv", ".jsonl", ".parquet", ".txt")  # .gz may follow
+WRITTEN = (".csv", ".jsonl")
+
+
+@dataclass(frozen=True)
+class Job:
+    """Who scores, and how."""
+
+    checkpoint: str
+    device: str
+    options: InferenceOptions
+    scoring: ScoringOptions
+
+    def classifier(self) -> TextClassifier:
+        """The classifier, half of the cores for it and half for its tokenizer, which works at the same time."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        threads = max(1, cores // 2)
+        torch.set_num_threads(threads)
+        use_threads(threads)
+        return TextClassifier.from_pretrained(self.checkpoint, self.device, **asdict(self.options))
+
+
+class FileScorer:
+    """One worker: loads the classifier once, then scores the files that it is given."""
+
+    def __init__(self, job: Job) -> None:
+        self._job, self._classifier = job, job.classifier()
+
+    def __call__(self, file: dict[str, Any]) -> dict[str, Any]:
+        """What became of `{"source", "target"}`: its `texts`, `reports`, and an `error` or ""."""
+        reports: list[str] = []
+        texts, error, target = 0, "", Path(file["target"])
+        try:
+            if not target.exists():  # else it was complete before
+                texts = score_file(
+                    self._classifier, file["source"], target, self._job.scoring, reports.append, lambda count: None
+                )
+        except InputError as mistake:
+            error = str(mistake)
+        return {"target": str(target), "texts": texts, "reports": "\n".join(reports), "error": error}
+
+
+def score_folder(job: Job, source: Path, target: Path, tell: Callable[[str], None], on_ray: bool = False) -> None:
+    """Score every file of `source` that can be read into a file of `target`, but for those that are there already.
+
+    Raises `InputError` with the first mistake, after all other files.
+    """
+    files = [path for path in sorted(source.iterdir()) if _is_of(path, READ)]
+    if not files:
+        raise InputError(f"input {str(source)!r} holds no file that ends in {', '.join(READ)}, .gz may follow")
+    target.mkdir(parents=True, exist_ok=True)
+    pairs = [{"source": str(path), "target": str(target / _target_name(path))} for path in files]
+    mistakes = []
+    for result in _on_ray(job, pairs) if on_ray else map(FileScorer(job), pairs):
+        for line in filter(None, (*result["reports"].split("\n"), result["error"])):
+            tell(line)
+        tell(f"{result['target']}: {result['texts']:,} texts")
+        mistakes += [result["error"]] if result["error"] else []
+    if mistakes:
+        raise InputError(f"{len(mistakes)} of {len(pairs)} files are not complete; the first: {mistakes[0]}")
+
+
+def _on_ray(job: Job, pairs: list[dict[str, str]]) -> Iterator[dict[str, Any]]:
+    """`FileScorer` on every worker that the cluster has room for."""
+    try:
+        import ray
+    except ImportError as error:
+        raise InputError("ray is not installed; pip install 'textcnn-service[ray]'") from error
+    on_gpu = job.device.startswith("cuda")
+    need = {"num_gpus": 1} if on_gpu else {"num_cpus": 1}
+    ray.init(ignore_reinit_error=True, log_to_driver=False)
+    room = int(ray.cluster_resources().get("GPU" if on_gpu else "CPU", 0))
+    files = ray.data.from_items(pairs, override_num_blocks=len(pairs))
+    workers = max(1, min(room, len(pairs)))
+    yield from files.map(FileScorer, fn_constructor_args=(job,), concurrency=workers, **need).iter_rows()
+
+
+def _is_of(path: Path, endings: Iterable[str]) -> bool:
+    return path.name.lower().removesuffix(".gz").endswith(tuple(endings))
+
+
+def _target_name(path: Path) -> str:
+    return path.name if _is_of(path, WRITTEN) else f"{path.name.removesuffix('.gz')}.jsonl"

@@ -1,0 +1,81 @@
+"""A file that is complete when it appears under its name, and that an interrupted program continues."""
+
+import gzip
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from .errors import InputError
+
+COMMIT_SECONDS = 1.0  # of work that an interruption costs at most
+
+
+class ResumableFile:
+    """Writes to `NAME.partial` beside the target, and keeps in `NAME.progress` how far that goes.
+
+    What lies behind the last recorded byte is cut off when another program goes on, so no row is lost or repeated,
+    whenever the first one ended. Raises `InputError` when the target exists, or a partial one of another `run`.
+    """
+
+    def __init__(self, target: Path, run: Mapping[str, Any]) -> None:
+        self._target, self._run = target, dict(run)
+        self._partial = target.with_name(f"{target.name}.partial")
+        self._progress = target.with_name(f"{target.name}.progress")
+        if target.exists():
+            raise InputError(f"output {str(target)!r} exists; remove it or give another name")
+        self._reached = self._begun()  # rows read, bytes written
+        self._committed = time.monotonic()
+
+    @property
+    def rows(self) -> int:
+        """Rows of the input that need no more work."""
+        return self._reached[0]
+
+    def __enter__(self) -> "ResumableFile":
+        try:
+            self._file = self._partial.open("r+b" if self._reached[1] else "wb")
+        except OSError as error:
+            raise InputError(f"output {str(self._target)!r} cannot be written ({error.strerror})") from error
+        self._file.truncate(self._reached[1])
+        self._file.seek(self._reached[1])
+        return self
+
+    def write(self, content: bytes, rows: int) -> None:
+        """Append what came of so many rows of the input."""
+        if content and self._target.suffix == ".gz":
+            content = gzip.compress(content, compresslevel=3)  # a member of its own, so that a cut leaves whole ones
+        self._file.write(content)
+        self._reached = self.rows + rows, self._reached[1] + len(content)  # together, whatever interrupts
+        if time.monotonic() - self._committed >= COMMIT_SECONDS:
+            self._commit()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._commit()
+        self._file.close()
+        if kind is None:
+            self._partial.replace(self._target)
+            self._progress.unlink()
+
+    def _commit(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())  # the record must never be ahead of the file
+        rows, written = self._reached
+        beside = self._progress.with_suffix(".writing")
+        beside.write_text(json.dumps({"run": self._run, "rows": rows, "bytes": written}), encoding="utf-8")
+        beside.replace(self._progress)
+        self._committed = time.monotonic()
+
+    def _begun(self) -> tuple[int, int]:
+        if not (self._progress.exists() and self._partial.exists()):
+            return 0, 0
+        state = json.loads(self._progress.read_text(encoding="utf-8"))
+        if state["run"] != self._run:
+            changed = next(key for key in self._run if state["run"].get(key) != self._run[key])
+            raise InputError(f"{str(self._partial)!r} was begun with another {changed}; remove it to begin anew")
+        return state["rows"], state["bytes"]

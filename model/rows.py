@@ -1,0 +1,182 @@
+"""Rows of a file, one after the other: texts with whatever stands beside them, and the rows that hold none.
+
+Files may be larger than the memory. What is wrong with a single row is told instead of the row and ends nothing.
+"""
+
+import codecs
+import csv
+import gzip
+import json
+import shutil
+import sys
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from .errors import InputError
+
+
+@dataclass(slots=True)
+class Row:
+    """A text, and the columns that it stands in; None where the file has nothing but texts."""
+
+    number: int  # 1-based line on which it ends, or row of a Parquet file
+    text: str
+    columns: dict[str, Any] | None
+
+
+@dataclass(slots=True)
+class BadRow:
+    """A row without a text."""
+
+    number: int
+    reason: str
+
+
+Rows = Iterator[Row | BadRow]
+
+
+def read_rows(name: str, text_column: str) -> Rows:
+    """Rows of a file, or of standard input for "-"; its ending tells its kind, .gz may follow.
+
+    .csv and .tsv begin with the names of the columns; .jsonl has an object a line; .parquet needs pyarrow. Any other
+    file has one text a line. Raises `InputError` when the file is missing, broken or has no such column.
+    """
+    endings = [ending.lower() for ending in Path(name).suffixes]
+    is_compressed = endings[-1:] == [".gz"]
+    parse = _PARSERS.get("".join(endings[:-1][-1:] if is_compressed else endings[-1:]), _texts)
+    try:
+        with _open(name, is_compressed) as file:
+            yield from parse(file, text_column)
+    except OSError as error:  # of a broken gzip too
+        raise InputError(f"input {name!r} cannot be read ({error.strerror or error})") from error
+    except (EOFError, zlib.error) as error:
+        raise InputError(f"input {name!r} is a broken or cut off gzip ({error})") from error
+    except _ColumnError as error:
+        raise InputError(f"input {name!r} {error}") from None
+
+
+class _ColumnError(ValueError):
+    """The file as a whole has no texts."""
+
+
+@contextmanager
+def _open(name: str, is_compressed: bool) -> Iterator[IO[bytes]]:
+    if name == "-":
+        yield sys.stdin.buffer
+    elif is_compressed:
+        with gzip.open(name) as file:
+            yield file  # type: ignore[misc]  # it reads like any other file
+    else:
+        with Path(name).open("rb") as file:
+            yield file
+
+
+def _texts(file: IO[bytes], text_column: str) -> Rows:
+    for number, line in enumerate(_without_mark(file), 1):
+        try:
+            yield Row(number, line.rstrip(b"\r\n").decode(), None)
+        except UnicodeDecodeError as error:
+            yield BadRow(number, f"is not UTF-8 (byte 0x{error.object[error.start]:02x})")
+
+
+def _json_lines(file: IO[bytes], text_column: str) -> Rows:
+    for number, line in enumerate(_without_mark(file), 1):
+        if not line.strip():
+            continue
+        try:
+            columns = json.loads(line.decode())
+        except UnicodeDecodeError as error:
+            yield BadRow(number, f"is not UTF-8 (byte 0x{error.object[error.start]:02x})")
+        except (ValueError, RecursionError) as error:
+            yield BadRow(number, f"is no JSON ({error})")
+        else:
+            yield _row(number, columns, text_column)
+
+
+def _delimited(delimiter: str) -> Callable[[IO[bytes], str], Rows]:
+    def parse(file: IO[bytes], text_column: str) -> Rows:
+        csv.field_size_limit(sys.maxsize)  # the default cuts off at 128 KiB
+        lines = (line.decode(errors="surrogateescape") for line in _without_mark(file))
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
+        header = next(reader, [])
+        _require(text_column, header)
+        while True:
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield BadRow(reader.line_num, f"has broken quoting ({error})")
+                continue
+            if cells and len(cells) != len(header):
+                yield BadRow(reader.line_num, f"has {len(cells)} fields where the header has {len(header)}")
+            elif cells and not _is_unicode("".join(cells)):
+                yield BadRow(reader.line_num, "is not UTF-8")
+            elif cells:  # a blank line has none
+                yield _row(reader.line_num, dict(zip(header, cells, strict=True)), text_column)
+
+    return parse
+
+
+def _parquet(file: IO[bytes], text_column: str) -> Rows:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError as error:
+        raise _ColumnError("needs pyarrow; pip install pyarrow") from error
+    with tempfile.TemporaryFile() as unpacked:
+        if hasattr(file, "mtime"):  # a gzip's; it must be unpacked, for the end of a Parquet file is read first
+            shutil.copyfileobj(file, unpacked)
+        try:
+            table = parquet.ParquetFile(unpacked if unpacked.tell() else file)
+        except ArrowException as error:
+            raise _ColumnError(f"is no Parquet file ({error})") from error
+        _require(text_column, table.schema_arrow.names)
+        number = 0
+        for batch in table.iter_batches(1024):
+            for columns in batch.to_pylist():
+                number += 1
+                yield _row(number, columns, text_column)
+
+
+def _row(number: int, columns: Any, text_column: str) -> Row | BadRow:
+    if not isinstance(columns, dict):
+        return BadRow(number, f"must be an object, got {type(columns).__name__}")
+    if text_column not in columns:
+        return BadRow(number, f"has no {text_column!r} (choose with --text_column)")
+    text = columns[text_column]
+    if not isinstance(text, str):
+        return BadRow(number, f"{text_column!r} must be a string, got {type(text).__name__}")
+    return Row(number, text, columns) if _is_unicode(text) else BadRow(number, f"{text_column!r} is no valid Unicode")
+
+
+def _require(text_column: str, header: list[str]) -> None:
+    if text_column not in header:
+        raise _ColumnError(f"has no column {text_column!r}; found {', '.join(header)} (choose with --text_column)")
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it has no lone surrogates, for which bytes that are not UTF-8 stand as well."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _without_mark(lines: IO[bytes]) -> Iterator[bytes]:
+    """The lines without the byte order mark that some programs begin a file with."""
+    yield next(lines, b"").removeprefix(codecs.BOM_UTF8)
+    yield from lines
+
+
+_PARSERS: dict[str, Callable[[IO[bytes], str], Rows]] = {
+    ".csv": _delimited(","),
+    ".tsv": _delimited("\t"),
+    ".jsonl": _json_lines,
+    ".parquet": _parquet,
+}
