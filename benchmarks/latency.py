@@ -1,6 +1,9 @@
-"""Time of a forward pass, and from text to label, on one CPU thread, beside the dense network and a pipeline.
+"""Time of a forward pass, and from text to label, on one torch thread, beside the dense network, a pipeline, fastText.
 
 python -m benchmarks.latency --data FOLDER [--checkpoints FOLDER] [--seconds 5]
+
+Of a batch, ours tokenizes the next texts on a second thread while the network runs. fastText stands in the table where
+it is installed: pip install -r benchmarks/requirements.txt.
 
 `--data` holds one folder a data set with train.jsonl, validation.jsonl and test.jsonl; `--checkpoints` one trained
 checkpoint a set, of the same name. One that is missing is trained for an epoch. Writes benchmarks/results/latency.json
@@ -8,6 +11,7 @@ and prints tables.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import random
@@ -54,7 +58,9 @@ def main() -> None:
         texts = []
         for name in SETS:
             folder = _checkpoint(arguments, name, Path(scratch))
-            texts.append(measure_texts(folder, _texts(arguments.data / name / "test.jsonl"), arguments.seconds))
+            has_peer = importlib.util.find_spec("fasttext") is not None
+            peer = FastText(arguments.data / name / "train.jsonl", Path(scratch)) if has_peer else None
+            texts.append(measure_texts(folder, peer, _texts(arguments.data / name / "test.jsonl"), arguments.seconds))
     results = {
         "environment": describe(f"python -m benchmarks.latency --data FOLDER --seconds {arguments.seconds:g}"),
         "forward": forward,
@@ -87,7 +93,36 @@ def measure_forward(texts: list[str], seconds: float) -> list[dict[str, Any]]:
     return found
 
 
-def measure_texts(folder: Path, texts: list[str], seconds: float) -> dict[str, Any]:
+class FastText:
+    """fastText with bigrams, trained on the same texts: the fastest peer.
+
+    Chinese is cut into characters, which costs it time as it costs everyone. Its Python `predict` fails on NumPy 2, so
+    what that calls is called here.
+    """
+
+    def __init__(self, train_file: Path, scratch: Path) -> None:
+        path = scratch / "fasttext.txt"
+        with train_file.open(encoding="utf-8") as lines:
+            rows = [json.loads(line) for line in lines]
+        self._is_chinese = any("\u4e00" <= letter <= "\u9fff" for letter in rows[0]["text"])
+        path.write_text("".join(f"__label__{row['label']} {self._words(row['text'])}\n" for row in rows), "utf-8")
+        from fasttext import train_supervised  # here: what is installed without it measures the others
+
+        self._model = train_supervised(str(path), wordNgrams=2, epoch=5, thread=1, verbose=0).f
+
+    def one(self, text: str) -> object:
+        """Label and probability of a text."""
+        return self._model.predict(self._words(text) + "\n", 1, 0.0, "strict")
+
+    def many(self, texts: Sequence[str]) -> object:
+        """Those of each text."""
+        return self._model.multilinePredict([self._words(text) + "\n" for text in texts], 1, 0.0, "strict")
+
+    def _words(self, text: str) -> str:
+        return " ".join(text) if self._is_chinese else text
+
+
+def measure_texts(folder: Path, fast: FastText | None, texts: list[str], seconds: float) -> dict[str, Any]:
     """From text to label with a trained checkpoint: one text at a time, and in batches."""
     ours = TextClassifier.from_pretrained(folder, "cpu", folding="on")
     dense = TextClassifier.from_pretrained(folder, "cpu", folding="off")
@@ -105,6 +140,8 @@ def measure_texts(folder: Path, texts: list[str], seconds: float) -> dict[str, A
         "tokenizer": tokenize,
         "pipeline": partial(peer, batch_size=PIPELINE_BATCH),
     }
+    if fast:
+        single["fasttext"], batched["fasttext"] = fast.one, fast.many
     draw = random.Random(0)
     found = {
         "data_set": folder.name,
@@ -144,9 +181,11 @@ def forward_table(rows: list[dict[str, Any]]) -> str:
 
 def text_table(rows: list[dict[str, Any]]) -> str:
     """Two lines a data set: one text at a time, and texts in batches, both in µs a text."""
-    names = ("ours", "ours_dense", "pipeline", "tokenizer")
-    lines = ["| set | texts at a time | ours µs | dense µs | pipeline µs | tokenizer alone µs | ours to pipeline |"]
-    lines.append("|---|---|---|---|---|---|---|")
+    names = [
+        name for name in ("ours", "ours_dense", "pipeline", "tokenizer", "fasttext") if name in rows[0]["one_text"]
+    ]
+    columns = ["set", "texts at a time", *(f"{name} µs" for name in names), "ours to pipeline"]
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for row in rows:
         for kind, count in (("one_text", 1), ("batch_256", BATCH_TEXTS)):
             each = [row[kind][name]["p50_us"] / count for name in names]

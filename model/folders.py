@@ -83,12 +83,13 @@ def _on_ray(job: Job, pairs: list[dict[str, str]]) -> Iterator[dict[str, Any]]:
     except ImportError as error:
         raise InputError("ray is not installed; pip install 'textcnn-service[ray]'") from error
     on_gpu = job.device.startswith("cuda")
-    need = {"num_gpus": 1} if on_gpu else {"num_cpus": 1}
     ray.init(ignore_reinit_error=True, log_to_driver=False)
     room = int(ray.cluster_resources().get("GPU" if on_gpu else "CPU", 0))
     files = ray.data.from_items(pairs, override_num_blocks=len(pairs))
     workers = max(1, min(room, len(pairs)))
-    yield from files.map(FileScorer, fn_constructor_args=(job,), concurrency=workers, **need).iter_rows()
+    cores, gpus = (None, 1) if on_gpu else (1, None)
+    scored = files.map(FileScorer, fn_constructor_args=(job,), concurrency=workers, num_cpus=cores, num_gpus=gpus)
+    yield from scored.iter_rows()
 
 
 def _is_of(path: Path, endings: Iterable[str]) -> bool:

@@ -298,6 +298,7 @@ def test_a_killed_program_is_continued(folder: Path, tmp_path: Path, number: sig
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of Ray about itself
 def test_two_workers_of_a_ray_cluster_score_a_folder(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
