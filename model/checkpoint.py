@@ -16,6 +16,7 @@ from .network_textcnn import TextCnn, TextCnnShape
 from .prediction import check_thresholds
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
+METRICS = "metrics.json"
 MODEL_TYPE = "textcnn"
 FORMAT_VERSION = 1  # the newest that this code reads; it reads every older one too
 PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
@@ -91,6 +92,15 @@ def read_tokenizer(folder: Path) -> Tokenizer:
         return Tokenizer.from_file(str(path))
     except Exception as error:
         raise InputError(f"{path} is broken ({error})") from error
+
+
+def read_examples(folder: Path) -> list[str]:
+    """A few texts to try the checkpoint with, from metrics.json; none where it has none."""
+    try:
+        examples = json.loads((folder / METRICS).read_text(encoding="utf-8"))["data"]["examples"]
+    except (OSError, ValueError, KeyError, TypeError):  # an answer does not depend on it
+        return []
+    return [text for text in examples if isinstance(text, str)] if isinstance(examples, list) else []
 
 
 def revision(folder: Path) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from . import evidence
-from .checkpoint import CheckpointConfig, read_config, read_network, read_tokenizer
+from .checkpoint import CheckpointConfig, read_config, read_examples, read_network, read_tokenizer
 from .checkpoint import revision as read_revision
 from .device import resolve_device
 from .encoding import encode, truncate
@@ -59,6 +59,7 @@ class TextClassifier:
         options: InferenceOptions,
         name: str,
         revision: str,
+        examples: Sequence[str] = (),
     ) -> None:
         self.labels = config.labels
         self.problem_type = config.problem_type
@@ -67,6 +68,7 @@ class TextClassifier:
         self.max_length = config.max_length  # tokens
         self.name = name
         self.revision = revision
+        self.examples = list(examples)  # texts to try
         self.device = str(device)
         self.folded_bytes = network.table_bytes if isinstance(network, FoldedTextCnn) else 0
         self._network, self._shape, self._tokenizer = network, config, tokenizer
@@ -84,7 +86,8 @@ class TextClassifier:
         place, chosen = resolve_device(device), InferenceOptions(**options)
         network = choose_network(read_network(path, config), config, place, chosen)
         tokenizer = read_tokenizer(path)
-        return cls(network, tokenizer, config, place, chosen, path.resolve().name, read_revision(path))
+        name, revision = path.resolve().name, read_revision(path)
+        return cls(network, tokenizer, config, place, chosen, name, revision, read_examples(path))
 
     def __call__(
         self,

@@ -75,7 +75,7 @@ def _invitation(url: str) -> str:
     """What to open and what to paste into a shell."""
     body = """'{"inputs": ["where is my parcel?", "我要退款"], "top_k": 2}'"""
     curl = f"curl -s {url}/predict -H 'Content-Type: application/json' -d {body}"
-    return f"page: {url}/docs\ntry:  {curl}"
+    return f"page: {url}/ui\ntry:  {curl}"
 
 
 def _print_at_once(sentence: str) -> None:

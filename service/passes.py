@@ -41,6 +41,7 @@ class Classifier(Protocol):
     max_length: int
     device: str
     folded_bytes: int
+    examples: list[str]
 
     def classify(self, texts: Sequence[str], top_k: int | None = None) -> tuple[Sequence[Prediction], Timing]:
         """Predictions in the texts' order with their `top_k` highest scores, and what they cost."""

@@ -27,6 +27,7 @@ from .exchange import OTHER_ROUTE, Exchange, choose_request_id
 from .gateway import Gateway
 from .metrics import CONTENT_TYPE
 from .openapi import openapi_document
+from .page import page_routes
 from .predict import PredictEndpoint
 from .timing import microseconds
 
@@ -127,6 +128,7 @@ def _routes(service: Service, document: dict[str, Any]) -> list[BaseRoute]:
         Route("/metrics", metrics),
         Route("/openapi.json", openapi),
         Route("/docs", _docs),
+        *page_routes(),
         Mount(_ASSETS, StaticFiles(directory=Path(fastapi_offline.__file__).parent / "static")),
     ]
 
@@ -151,6 +153,7 @@ def _info(gateway: Gateway, limits: Limits) -> dict[str, object]:
         "model": first.model,
         "problem_type": first.problem_type,
         "labels": first.labels,
+        "examples": first.examples,
         "limits": vars(limits) | {"max_length": first.max_length},
         "versions": _versions(),
         "workers": [{"pid": hello.pid, "device": hello.device, "folded_bytes": hello.folded_bytes} for hello in hellos],
@@ -172,7 +175,7 @@ async def _health(_: Request) -> Response:
 
 
 async def _redirect(_: Request) -> Response:
-    return RedirectResponse("docs")
+    return RedirectResponse("ui")
 
 
 async def _docs(_: Request) -> HTMLResponse:

@@ -155,6 +155,7 @@ class InfoReply(_Reply):
     model: ModelInfo
     problem_type: str
     labels: list[str]
+    examples: list[str] = Field(description="a few texts to try the model with")
     limits: LimitsInfo
     versions: dict[str, str]
     workers: list[WorkerInfo]

@@ -61,6 +61,7 @@ class Hello:
     problem_type: str
     max_length: int
     folded_bytes: int = 0  # of the table that the worker looks answers up in
+    examples: list[str] = field(default_factory=list)  # texts to try
 
 
 def frame(payload: bytes) -> bytes:

@@ -128,6 +128,7 @@ def _hello(classifier: Classifier, worker_id: int, generation: int) -> Hello:
         classifier.problem_type,
         classifier.max_length,
         classifier.folded_bytes,
+        list(classifier.examples),
     )
 
 

@@ -65,6 +65,7 @@ class FakeClassifier:
     max_length: int = 8
     device: str = "cpu"
     folded_bytes: int = 0
+    examples: list[str] = field(default_factory=lambda: ["try me"])
     passes: list[list[str]] = field(default_factory=list)
 
     def classify(self, texts: Sequence[str], top_k: int | None = None) -> tuple[list[FakePrediction], FakeTiming]:
@@ -208,7 +209,7 @@ def server(checkpoint: Path, *flags: str, module: str = "service", **environment
         greeting = process.stdout.readline()
         assert greeting.startswith("Serving "), f"the server said {greeting!r} and ended with {process.wait(30)}"
         url = greeting.split(" on ")[1].split(" ")[0]
-        assert process.stdout.readline() == f"page: {url}/docs\n"
+        assert process.stdout.readline() == f"page: {url}/ui\n"
         assert process.stdout.readline().startswith(f"try:  curl -s {url}/predict ")
         yield RunningServer(process, url, greeting)
     finally:

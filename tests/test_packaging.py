@@ -31,6 +31,12 @@ def test_the_wheel_installs_and_its_commands_run(tmp_path: Path, checkpoint: Pat
     assert finished.returncode == 0, finished.stderr
     assert '"label": "refund"' in finished.stdout
     names = {path.relative_to(site).as_posix() for path in site.rglob("*") if path.is_file()}
-    for needed in ("training/quickstart/train.jsonl", "training/configs/quickstart.yaml", "model/network_textcnn.py"):
+    for needed in (
+        "training/quickstart/train.jsonl",
+        "training/configs/quickstart.yaml",
+        "model/network_textcnn.py",
+        "service/web/index.html",
+        "service/web/app.js",
+    ):
         assert needed in names
     assert not any(name.startswith(("tests/", "benchmarks/")) for name in names)

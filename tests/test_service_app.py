@@ -247,7 +247,7 @@ def test_a_key_is_needed_where_one_is_set_and_only_to_classify() -> None:
                 assert "secret" not in reply.text
             for headers in ({b"x-api-key": b"secret"}, {b"authorization": b"Bearer secret"}):
                 assert (await client.post("/predict", json={"inputs": "a"}, headers=headers)).status_code == 200
-            for path in ("/health", "/ready", "/info", "/docs", "/openapi.json"):
+            for path in ("/health", "/ready", "/info", "/ui", "/docs", "/openapi.json"):
                 assert (await client.get(path)).status_code == 200
 
     run(scenario())
@@ -299,7 +299,7 @@ def test_the_probes_and_the_card_of_the_service() -> None:
             assert info.limits.max_length == 8
             assert info.labels == ["a", "other", "third"]
             assert [worker.device for worker in info.workers] == ["cpu"]
-            assert (await client.get("/")).headers["location"] == "docs"
+            assert (await client.get("/")).headers["location"] == "ui"
 
     run(scenario())
 

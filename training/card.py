@@ -1,5 +1,6 @@
 """The model card: README.md of a checkpoint, for whoever finds it later."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ pipeline_tag: text-classification
 tags:
 - text-cnn
 - text-classification
----
+{widget}---
 
 # {name}
 
@@ -101,6 +102,7 @@ def model_card(folder: Path, summary: Mapping[str, Any]) -> str:
         name=folder.resolve().name,
         folder=folder,
         task=_TASKS[problem_type],
+        widget=_widget(data["examples"]),
         results=_results(summary, problem_type),
         calibration=calibration_section(summary),
         abstention=abstention_section(summary),
@@ -118,6 +120,12 @@ def model_card(folder: Path, summary: Mapping[str, Any]) -> str:
         **{name: data[name] for name in ("parameters", "vocabulary", "max_length", "truncated_share")},
         **{name: train[name] for name in ("device", "seconds", "samples_per_second")},
     )
+
+
+def _widget(examples: list[str]) -> str:
+    """Texts to try, as the Hugging Face hub shows them; a JSON string is one of YAML's too."""
+    lines = [f"- text: {json.dumps(text, ensure_ascii=False)}\n" for text in examples]
+    return "".join(["widget:\n", *lines]) if lines else ""
 
 
 def _results(summary: Mapping[str, Any], problem_type: str) -> str:

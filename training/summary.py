@@ -2,7 +2,7 @@
 
 import platform
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -16,6 +16,8 @@ from training.data import TextData
 from training.preparation import Prepared
 from training.targets import REGRESSION
 
+_EXAMPLES = 6  # texts to try
+_EXAMPLE_CHARACTERS = 80  # of the longest of them
 _PACKAGES = ("textcnn-service", "torch", "transformers", "tokenizers")
 
 
@@ -70,12 +72,19 @@ def _data(data: TextData, prepared: Prepared) -> dict[str, Any]:
         },
         "labels": {data.labels[0]: len(data.train)} if data.problem_type == REGRESSION else _counts(data),
         "max_length": config.max_length,
+        "examples": _examples(data.validation.texts),
         "truncated_share": prepared.truncated_share,
         "unknown_token_share": prepared.unknown_share,
         "vocabulary": config.vocab_size,
         "vectors": prepared.vectors,
         "parameters": sum(parameter.numel() for parameter in prepared.network.parameters()),
     }
+
+
+def _examples(texts: Sequence[str]) -> list[str]:
+    """A few short texts from all over the split, for the model card and whoever tries the checkpoint."""
+    short = [text for text in texts if 0 < len(text) <= _EXAMPLE_CHARACTERS]
+    return list(dict.fromkeys(short[:: max(1, len(short) // _EXAMPLES)]))[:_EXAMPLES]
 
 
 def _counts(data: TextData) -> dict[str, int]:

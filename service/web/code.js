@@ -1,0 +1,47 @@
+// The third tab: the request of the first one, as code.
+
+import { byId } from "./page.js";
+import { t } from "./strings.js";
+
+export function start() {
+  for (const button of document.querySelectorAll("[data-copy]")) {
+    button.addEventListener("click", async () => {
+      await navigator.clipboard.writeText(byId(`code-${button.dataset.copy}`).textContent);
+      button.textContent = t("copied");
+      setTimeout(() => { button.textContent = t("copy"); }, 1500);
+    });
+  }
+}
+
+export function show(text, needsKey) {
+  const url = new URL("predict", location.href).href;
+  const body = JSON.stringify({ inputs: text, top_k: 3 });
+  byId("code-curl").textContent = curl(url, body, needsKey);
+  byId("code-python").textContent = python(url, text, needsKey);
+  byId("code-javascript").textContent = javascript(url, body, needsKey);
+}
+
+function curl(url, body, needsKey) {
+  const key = needsKey ? " -H 'X-API-Key: YOUR_KEY'" : "";
+  return `curl -s ${url} -H 'Content-Type: application/json'${key} \\\n  -d '${body.replaceAll("'", "'\\''")}'`;
+}
+
+function python(url, text, needsKey) {
+  const key = needsKey ? ', "X-API-Key": "YOUR_KEY"' : "";
+  return `import json
+from urllib.request import Request, urlopen
+
+body = json.dumps({"inputs": ${JSON.stringify(text)}, "top_k": 3}).encode()
+request = Request("${url}", body, {"Content-Type": "application/json"${key}})
+print(json.load(urlopen(request))["predictions"][0])`;
+}
+
+function javascript(url, body, needsKey) {
+  const key = needsKey ? ', "X-API-Key": "YOUR_KEY"' : "";
+  return `const response = await fetch("${url}", {
+  method: "POST",
+  headers: {"Content-Type": "application/json"${key}},
+  body: JSON.stringify(${body}),
+});
+console.log((await response.json()).predictions[0]);`;
+}
