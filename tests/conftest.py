@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says something of the machine, not of the code.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # Tiny networks: more threads only wait for each other. Read when torch is first imported, in servers under test too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
