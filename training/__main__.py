@@ -28,7 +28,13 @@ def _train(argv: Sequence[str] | None) -> None:
     data = load_data(data_arguments, arguments.seed)
     from training.run import train  # five seconds of imports that no mistake in the data should wait for
 
-    summary = train(data, folder, data_arguments, model_arguments, arguments)
+    if arguments.autotune_minutes is None:
+        summary = train(data, folder, data_arguments, model_arguments, arguments)
+    else:
+        from training.autotune import Autotune
+
+        summary = Autotune(data, folder, data_arguments, model_arguments, arguments).run()
+        print(f"{_trials(summary['autotune'])}\n")
     if not arguments.should_save:  # one of several processes speaks
         return
     print(_table(summary))
@@ -44,6 +50,17 @@ def _table(summary: Mapping[str, Any]) -> str:
         texts = summary["data"]["splits"][split]["texts"]
         lines.append(f"{split:<12}{texts:>8}" + "".join(f"{summary[split][name]:>12.4f}" for name in names))
     return "\n".join(lines)
+
+
+def _trials(trials: Sequence[Mapping[str, Any]]) -> str:
+    """Rows are the trials of a search, columns their settings, metric and seconds."""
+    rows = [list(trials[0]), *([_cell(value) for value in trial.values()] for trial in trials)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 @contextmanager

@@ -35,6 +35,10 @@ class TextCnnTrainingArguments(TrainingArguments):
         "Evaluations without a better metric after which training stops; 0 never stops.", 3
     )
     early_stopping_threshold: float = flag("Least gain of the metric, in its own unit, that counts as better.", 0.0)
+    autotune_minutes: float | None = flag(
+        "Minutes to search for the best learning rate, epochs, filters, kernel sizes, dropout and tokenizer in, by the "
+        "validation metric; what was given is kept."
+    )
     class_weights: list[str] | None = flag("Weights of the classes in the loss: balanced, or CLASS=WEIGHT for some.")
     tune_thresholds: bool = flag(
         "Whether each of several labels gets the threshold with the best F1 on the validation texts; else 0.5.", True
@@ -140,6 +144,8 @@ class TextCnnTrainingArguments(TrainingArguments):
                 raise InputError(f"momentum is for the optimizers sgd and rmsprop, got {self.optim}")
             given = f"momentum={self.momentum}" + (",nesterov=true" if self.nesterov else "")
             self.optim_args = f"{self.optim_args},{given}" if self.optim_args else given
+        if self.autotune_minutes is not None and not self.autotune_minutes > 0:
+            raise InputError(f"autotune_minutes must be above 0, got {self.autotune_minutes}")
         if self.max_norm is not None and not self.max_norm > 0:
             raise InputError(f"max_norm must be above 0, got {self.max_norm}")
 

@@ -1,12 +1,13 @@
 """A whole training: the texts prepared, the best epoch kept and measured, the checkpoint written."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import set_seed
+from transformers import TrainerCallback, set_seed
 from transformers.utils import logging
 
 from model.checkpoint import CONFIG
@@ -37,6 +38,7 @@ def train(
     data_arguments: DataArguments,
     model_arguments: ModelArguments,
     arguments: TextCnnTrainingArguments,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> dict[str, Any]:
     """Train on `data`, keep the best epoch, measure it and write the checkpoint folder; the summary is metrics.json.
 
@@ -56,6 +58,8 @@ def train(
     objective = _objective(data, prepared, arguments, distilled=lesson is not None)
     prepared = prepared if lesson is None else replace(prepared, train=lesson.train)
     trainer = TextCnnTrainer(prepared, arguments, data.problem_type, objective)
+    for callback in callbacks:
+        trainer.add_callback(callback)
     if folder.resume_from is not None:
         _require_same_network(folder.resume_from, prepared)
     trainer.accelerator.wait_for_everyone()  # until all have looked at the folder
