@@ -19,7 +19,9 @@ from model.tokenizer import train_tokenizer
 from tests.conftest import labelled_texts, multi_labelled_texts, train, write_json_lines
 from training import teacher as teacher_module
 from training.augmentation import augment
-from training.distillation import TEACHER_SHARE, TEMPERATURE, DistillationObjective
+from training.config import parse
+from training.data import Split, TextData
+from training.distillation import TEACHER_SHARE, TEMPERATURE, DistillationObjective, learn_from_teacher
 from training.objective import Objective
 from training.targets import MULTI, SINGLE
 from training.teacher import Teacher
@@ -191,3 +193,26 @@ def test_a_teacher_of_other_classes_is_a_mistake(teacher: Path, labels: list[str
 def test_what_is_no_teacher_is_a_mistake(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^teacher must be a folder or hub name of a transformer, got"):
         Teacher.load(str(tmp_path), LABELS, CPU)
+
+
+@pytest.mark.parametrize(
+    ("flags", "processes", "sentence"),
+    [
+        (["--problem_type", "regression"], 1, "teacher: it teaches classes, the problem is regression"),
+        (["--class_weights", "balanced"], 1, "class_weights weigh labels, most texts of a --teacher have none"),
+        (["--sampler", "weighted"], 1, "sampler: weighted draws by labels, most texts of a --teacher have none"),
+        (["--finetune_teacher"], 2, "finetune_teacher trains in one process; train once without torchrun"),
+    ],
+)
+def test_settings_that_no_teacher_can_follow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str], processes: int, sentence: str
+) -> None:
+    file = write_json_lines(tmp_path / "rows.jsonl", ROWS)
+    parsed = parse(["--train_file", str(file), "--teacher", "x", "--output_dir", str(tmp_path / "out"), *flags])
+    data_arguments, _, training = parsed
+    monkeypatch.setattr(type(training), "world_size", processes)
+    split = Split("here", TEXTS, [row["label"] for row in ROWS])
+    data = TextData(data_arguments.problem_type or SINGLE, LABELS, split, split, None)
+    unused: Any = None
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        learn_from_teacher(data, unused, unused, unused, data_arguments, training)

@@ -73,19 +73,18 @@ def learn_from_teacher(
 
     Raises `InputError` for a teacher that does not fit the data, and for settings that need labels of every text.
     """
-    _require_no_label_settings(data, training)
+    _check(data, arguments, training)
     name = arguments.teacher or ""
-    with training.main_process_first(desc="teacher"):  # the others find its work on the disk
-        if arguments.finetune_teacher:
-            name = str(finetune(name, data, cache.folder, training.use_cpu))
-        teacher = Teacher.load(name, data.labels, training.device)
-        own = data.train.texts + data.unlabelled
-        texts = own + augment(own, arguments.augmented_copies)
-        splits = {"validation": data.validation, **({} if data.test is None else {"test": data.test})}
-        logits = {split: teacher.logits(rows.texts, cache.folder) for split, rows in splits.items()}
-        taught = teacher.logits(texts, cache.folder)  # (N, C)
-        labels = np.stack([taught, _known(data, len(texts))], axis=1)  # (N, 2, C)
-        tokens = cache.tokenize(tokenizer, texts)
+    if arguments.finetune_teacher:
+        name = str(finetune(name, data, cache.folder, training.use_cpu))
+    teacher = Teacher.load(name, data.labels, training.device)
+    own = data.train.texts + data.unlabelled
+    texts = own + augment(own, arguments.augmented_copies)
+    splits = {"validation": data.validation, **({} if data.test is None else {"test": data.test})}
+    logits = {split: teacher.logits(rows.texts, cache.folder) for split, rows in splits.items()}
+    taught = teacher.logits(texts, cache.folder)  # (N, C)
+    labels = np.stack([taught, _known(data, len(texts))], axis=1)  # (N, 2, C)
+    tokens = cache.tokenize(tokenizer, texts)
     return Lesson(teacher, TokenTensors(tokens, labels, train.layout), logits)
 
 
@@ -97,9 +96,11 @@ def _known(data: TextData, texts: int) -> NDArray[np.float32]:
     return known
 
 
-def _require_no_label_settings(data: TextData, training: TextCnnTrainingArguments) -> None:
+def _check(data: TextData, arguments: DataArguments, training: TextCnnTrainingArguments) -> None:
     if data.problem_type == REGRESSION:
         raise InputError("teacher: it teaches classes, the problem is regression")
+    if arguments.finetune_teacher and training.world_size > 1:
+        raise InputError("finetune_teacher trains in one process; train once without torchrun, the teacher is kept")
     if training.class_weights:
         raise InputError("class_weights weigh labels, most texts of a --teacher have none")
     if training.sampler == "weighted":
