@@ -1,5 +1,6 @@
 """Flags and YAML: the command line wins, nothing is guessed, every mistake is one sentence."""
 
+import re
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,14 @@ def test_readme_documents_every_flag_of_ours(field: Field[Any]) -> None:
     row = f"| `{flag}` | {'`' + ' '.join(words) + '`' if words else ''} | {field.metadata['help']} |"
     readme = Path(__file__).parents[1] / "training" / "README.md"
     assert row in readme.read_text(encoding="utf-8").splitlines()
+
+
+def test_readme_names_every_flag() -> None:
+    readme = (Path(__file__).parents[1] / "training" / "README.md").read_text(encoding="utf-8")
+    named = {flag for cell in re.findall(r"`--([^`]*)`", readme) for flag in cell.split()[:1]}
+    for kind in (DataArguments, ModelArguments, TextCnnTrainingArguments):
+        for field in fields(kind):
+            assert {field.name, *(alias[2:] for alias in field.metadata.get("aliases", []))} & named, field.name
 
 
 def _as_list(default: object) -> list[object]:
