@@ -87,3 +87,14 @@ def test_loader_fetches_whole_batches_without_a_loop_over_rows(monkeypatch: pyte
     assert [batch["labels"].tolist() for batch in loader] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     assert tensors.token_ids.is_contiguous()
     assert tensors.token_ids.dtype == torch.int32
+
+
+@pytest.mark.gpu
+def test_batches_are_made_on_the_device_that_holds_the_texts() -> None:
+    rows = [[5, 6, 7], [8], [9, 9, 9, 9, 9, 9]]
+    tensors, moved = (tensors_of(rows, Layout(4, padding_side="left", trim=True)) for _ in range(2))
+    assert moved.fits(torch.device("cuda"))
+    moved.to(torch.device("cuda"))
+    for name, tensor in moved.__getitems__([2, 0]).items():
+        assert tensor.device.type == "cuda"
+        assert torch.equal(tensor.cpu(), tensors.__getitems__([2, 0])[name])

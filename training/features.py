@@ -16,6 +16,7 @@ from training.tokens import Tokens
 
 COVERED_SHARE = 0.99  # of the training texts that the picked length holds uncut
 LONGEST_PICKED = 512  # tokens; more only when told, since the longest text of a batch sets its width
+_MOVED = ("token_ids", "starts", "excess", "labels")  # tensors that batches are made of
 _MULTIPLE = 8  # tokens that the picked length is rounded up to
 
 
@@ -86,11 +87,15 @@ class TokenTensors(Dataset[dict[str, Tensor]]):
             "labels": self.labels[chosen],
         }
 
-    def to(self, device: torch.device) -> "TokenTensors":
+    def to(self, device: torch.device) -> None:
         """Move all that a batch is made of; the lengths stay on the CPU."""
-        for name in ("token_ids", "starts", "excess", "labels"):
+        for name in _MOVED:
             setattr(self, name, getattr(self, name).to(device))
-        return self
+
+    def fits(self, device: torch.device) -> bool:
+        """Whether it would leave the GPU most of its free memory."""
+        size = sum(getattr(self, name).nbytes for name in _MOVED)
+        return bool(size < torch.cuda.mem_get_info(device)[0] // 4)
 
 
 def pick_max_length(lengths: NDArray[np.integer]) -> int:

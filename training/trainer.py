@@ -57,6 +57,8 @@ class TextCnnTrainer(Trainer):
         )
         # `forward` takes any keyword but ignores num_items_in_batch, which is for the objective.
         self.model_accepts_loss_kwargs = False
+        if args.device.type == "cuda" and not args.dataloader_num_workers and prepared.train.fits(args.device):
+            prepared.train.to(args.device)  # batches are made where they are used
         self._embedding = prepared.network.network.embedding
         self._embedding.sparse = choose_row_sparse(self._embedding, args)
         if args.max_norm is not None:
