@@ -17,9 +17,9 @@ def save_checkpoint(
     network: TextCnnForSequenceClassification,
     tokenizer: PreTrainedTokenizerFast,
     folder: Path,
-    extra_files: Mapping[str, str],
+    extra_files: Mapping[str, str | bytes],
 ) -> None:
-    """Write weights, tokenizer, modelling files and `extra_files` (name -> text) to `folder`.
+    """Write weights, tokenizer, modelling files and `extra_files` (name -> content) to `folder`.
 
     All is written to a folder beside the final names first, then moved by rename, `config.json` very last: a folder
     with a `config.json` is complete. Raises `OSError` when the disk does not take it, with nothing moved.
@@ -35,8 +35,8 @@ def save_checkpoint(
         beside = Path(name)
         _without_progress_bar(network, beside)
         tokenizer.save_pretrained(beside)
-        for file_name, text in extra_files.items():
-            (beside / file_name).write_text(text, encoding="utf-8")
+        for file_name, content in extra_files.items():
+            (beside / file_name).write_bytes(content.encode() if isinstance(content, str) else content)
         (folder / CONFIG).unlink(missing_ok=True)  # from here on the old checkpoint is no longer one
         for path in sorted(beside.iterdir(), key=lambda path: path.name == CONFIG):
             shutil.move(path, folder / path.name)

@@ -8,6 +8,7 @@ from typing import Any
 from training.card_sections import abstention_section, calibration_section, distillation_section
 from training.markdown import table
 from training.metrics import METRICS
+from training.report.figures import CAPTIONS, FIGURES
 from training.targets import MULTI, REGRESSION, SINGLE
 
 _TASKS = {
@@ -37,6 +38,12 @@ A text CNN (Kim 2014, [arXiv:1408.5882](https://arxiv.org/abs/1408.5882)) that g
 
 The validation texts decided which epoch was kept, so they flatter; the test texts, where there are any, had no say.
 {calibration}{abstention}{distillation}
+
+## Figures
+
+{figures}
+
+`report.html` has these and more: every class, confusions, mistakes with their evidence, checks of the data.
 
 ## Data
 
@@ -107,6 +114,7 @@ def model_card(folder: Path, summary: Mapping[str, Any]) -> str:
         calibration=calibration_section(summary),
         abstention=abstention_section(summary),
         distillation=distillation_section(summary),
+        figures="\n\n".join(f"![{CAPTIONS[name]}](report-{name}.png)" for name in FIGURES[problem_type]),
         splits=table(
             ["split", "texts", "source"],
             [(name, split["texts"], split["source"]) for name, split in data["splits"].items()],

@@ -16,10 +16,17 @@ from model.errors import InputError
 
 STATE = "trainer_state.json"  # a checkpoint-N without it cannot be resumed from
 STAGING = ".writing-checkpoint"  # where checkpoint-N is written before it gets its name
-CARD, REPORT = "README.md", "metrics.json"
+CARD, SUMMARY = "README.md", "metrics.json"
+RECORD, PREDICTIONS, REPORT = "report.json", "predictions.parquet", "report.html"
 
 _FINAL = re.compile(
-    "|".join([CONFIG, re.escape(WEIGHTS), TOKENIZER, "tokenizer_config.json", CARD, REPORT, r"\w+_textcnn\.py"])
+    "|".join(
+        [
+            *(re.escape(name) for name in (CONFIG, WEIGHTS, TOKENIZER, "tokenizer_config.json", CARD)),
+            *(re.escape(name) for name in (SUMMARY, RECORD, PREDICTIONS, REPORT)),
+            *(r"report-\w+\.png", r"\w+_textcnn\.py"),
+        ]
+    )
 )
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _UNFINISHED = re.compile(r"\.writing-.*")

@@ -22,8 +22,10 @@ from training.distillation import DistillationObjective, learn_from_teacher
 from training.distillation_report import distillation_report
 from training.metrics import best_metric
 from training.objective import Objective, class_weights
-from training.output import CARD, REPORT, OutputFolder
+from training.output import CARD, SUMMARY, OutputFolder
 from training.preparation import Prepared, prepare
+from training.report.page import write_report
+from training.report.record import record_files
 from training.summary import summarize
 from training.targets import REGRESSION, SINGLE
 from training.tokens import TokenCache
@@ -56,8 +58,8 @@ def train(
             lesson = learn_from_teacher(data, prepared.train, prepared.tokenizer, cache, data_arguments, arguments)
     torch.manual_seed(arguments.seed + arguments.process_index)  # every process drops other features
     objective = _objective(data, prepared, arguments, distilled=lesson is not None)
-    prepared = prepared if lesson is None else replace(prepared, train=lesson.train)
-    trainer = TextCnnTrainer(prepared, arguments, data.problem_type, objective)
+    material = prepared if lesson is None else replace(prepared, train=lesson.train)
+    trainer = TextCnnTrainer(material, arguments, data.problem_type, objective)
     for callback in callbacks:
         trainer.add_callback(callback)
     if folder.resume_from is not None:
@@ -77,11 +79,16 @@ def train(
     speed = {**outcome.metrics, **trainer.clock.total()}
     summary = summarize(data, prepared, assessment, trainer.state, speed, (data_arguments, model_arguments, arguments))
     if arguments.should_save:
-        metrics = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
-        extra_files = {CARD: model_card(folder.path, summary), REPORT: metrics}
+        extra_files = {
+            CARD: model_card(folder.path, summary),
+            SUMMARY: json.dumps(summary, indent=2, ensure_ascii=False) + "\n",
+            **record_files(data, prepared, answers, trainer.state.log_history),
+        }
         with folder.writing("the checkpoint"):
             save_checkpoint(prepared.network, prepared.tokenizer, folder.path, extra_files)
         folder.finish(arguments.keep_checkpoints)
+        with folder.writing("the report"):  # of the finished checkpoint, which nothing can harm any more
+            write_report(folder.path)
     return summary
 
 

@@ -1,0 +1,1 @@
+"""What a training looked like: `report.html` of a checkpoint, and two checkpoints side by side."""
