@@ -1,5 +1,7 @@
 """`textcnn-report`: the report of a checkpoint, or two checkpoints side by side."""
 
+# ruff: noqa: RUF009  (`flag` makes a dataclass field, no shared default)
+
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -53,9 +53,7 @@ def conflicts(texts: Sequence[str], folded: Sequence[str], targets: Sequence[Tar
     for row, (text, target) in enumerate(zip(folded, targets, strict=True)):
         by_text[text].setdefault(target, row)
     clashing = [list(rows.items()) for rows in by_text.values() if len(rows) > 1]
-    examples = [
-        {"text": texts[rows[0][1]], "targets": [target for target, _ in rows]} for rows in clashing[:EXAMPLES]
-    ]
+    examples = [{"text": texts[rows[0][1]], "targets": [target for target, _ in rows]} for rows in clashing[:EXAMPLES]]
     return {"texts": len(clashing), "examples": examples}
 
 

@@ -48,7 +48,7 @@ def curves(history: Sequence[Mapping[str, float]], best_epoch: float | None) -> 
         if best_epoch is not None:
             axes.axvline(best_epoch, color=_GREY, linestyle=":")
         if axes.lines:
-            axes.legend(frameon=False)
+            axes.legend(frameon=False, fontsize=8)
     return figure
 
 
@@ -62,7 +62,9 @@ def confusions(matrix: NDArray[np.int64]) -> Figure:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True))
     bar = figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
-    bar.set_ticks([share**0.5 for share in (0, 0.01, 0.05, 0.2, 0.5, 1)], labels=["0", "1 %", "5 %", "20 %", "50 %", "100 %"])
+    bar.set_ticks(
+        [share**0.5 for share in (0, 0.01, 0.05, 0.2, 0.5, 1)], labels=["0", "1 %", "5 %", "20 %", "50 %", "100 %"]
+    )
     return figure
 
 
@@ -74,11 +76,13 @@ def reliability(moments: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
         width = 1 / len(counts)
         centre = (np.arange(len(counts)) + 0.5) * width
         filled = counts > 0
-        axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":")
+        axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":", label="perfect")
         axes.bar(centre[filled], accuracy[filled], width * 0.9, color=_BLUE, alpha=0.85, label="share right")
         axes.step(centre, counts / counts.max(), where="mid", color=_ORANGE, linewidth=1.2, label="answers (relative)")
         axes.set(title=f"{moment.capitalize()} calibration", xlabel="score", xlim=(0, 1), ylim=(0, 1.02))
-        axes.legend(frameon=False, loc="upper left")
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=8
+    )
     return figure
 
 
@@ -94,10 +98,10 @@ def coverage(splits: Mapping[str, Outcomes], threshold: float | None) -> Figure:
         if accepted:
             axes.plot(answered[accepted - 1], risk[accepted - 1], "o", color=colour)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(PercentFormatter(1, decimals=None))
+        axis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set(title="Risk and coverage", xlabel="texts answered", ylabel="error on them", xlim=(0, 1.02))
     axes.set_ylim(bottom=0)
-    axes.legend(frameon=False, loc="upper left")
+    axes.legend(frameon=False, loc="upper left", fontsize=8)
     return figure
 
 
@@ -123,7 +127,7 @@ def lengths(histogram: Mapping[str, Any]) -> Figure:
     axes.bar(start, histogram["counts"], width, align="edge", color=np.where(start >= limit, _ORANGE, _BLUE))
     axes.axvline(limit, color=_INK, linestyle=":", label=f"max_length {limit}")
     axes.set(title="Length of the training texts", xlabel="tokens", ylabel="texts")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, fontsize=8)
     return figure
 
 
@@ -134,7 +138,7 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _figure(panels: int, width: float = 8.6, height: float = 3.4) -> tuple[Figure, list[Axes]]:
+def _figure(panels: int, width: float = 10, height: float = 3.4) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     found = [figure.add_subplot(1, panels, index + 1) for index in range(panels)]
     for axes in found:

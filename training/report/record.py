@@ -60,7 +60,10 @@ def record_files(
             continue
         logits = np.asarray(answers[name].predictions)
         outcomes[name] = _outcomes(split, logits, prepared, data)
-        details[name] = {"digest": digest(split), "mistakes": _mistakes(split, logits, outcomes[name], config, data)}
+        details[name] = {
+            "digest": digest(split.texts),
+            "mistakes": _mistakes(split, logits, outcomes[name], config, data),
+        }
         if data.problem_type != REGRESSION:
             targets = np.asarray(answers[name].label_ids)
             details[name]["reliability"] = {
@@ -83,11 +86,15 @@ def read_record(folder: Path) -> dict[str, Any]:
     try:
         record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"checkpoint has no {RECORD}, a training since this version writes it: {str(folder)!r}") from None
+        raise InputError(
+            f"checkpoint has no {RECORD}, a training since this version writes it: {str(folder)!r}"
+        ) from None
     except (OSError, ValueError) as error:
         raise InputError(f"{folder / RECORD} is no readable JSON ({error})") from error
     if record.get("format_version") != FORMAT_VERSION:
-        raise InputError(f"{folder / RECORD}: format_version must be {FORMAT_VERSION}, got {record.get('format_version')!r}")
+        raise InputError(
+            f"{folder / RECORD}: format_version must be {FORMAT_VERSION}, got {record.get('format_version')!r}"
+        )
     return record
 
 
@@ -107,9 +114,9 @@ def read_outcomes(folder: Path) -> dict[str, Outcomes]:
     return found
 
 
-def digest(split: Split) -> str:
-    """The same for the same texts and targets in the same order."""
-    return hashlib.sha256(json.dumps([split.texts, split.targets]).encode()).hexdigest()
+def digest(texts: Sequence[str]) -> str:
+    """The same for the same texts in the same order."""
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
 
 
 def _outcomes(split: Split, logits: Array, prepared: Prepared, data: TextData) -> Outcomes:
@@ -199,7 +206,9 @@ def _lengths(prepared: Prepared) -> dict[str, Any]:
 
 def _table(outcomes: Mapping[str, Outcomes], problem_type: str) -> bytes:
     """One row a text; labels as strings, in dictionaries where there is one each."""
-    kind = {SINGLE: pyarrow.string(), MULTI: pyarrow.list_(pyarrow.string()), REGRESSION: pyarrow.float64()}[problem_type]
+    kind = {SINGLE: pyarrow.string(), MULTI: pyarrow.list_(pyarrow.string()), REGRESSION: pyarrow.float64()}[
+        problem_type
+    ]
     columns = {
         "split": [name for name, outcome in outcomes.items() for _ in outcome.targets],
         "row": [row for outcome in outcomes.values() for row in range(len(outcome.targets))],
