@@ -1,4 +1,4 @@
-"""Predictions as a person at a terminal likes them: the text in shades of its evidence, the likeliest labels as bars."""
+"""Predictions as people at a terminal like them: a text in shades of its evidence, the likeliest labels as bars."""
 
 from collections.abc import Sequence
 

@@ -47,6 +47,7 @@ def curves(history: Sequence[Mapping[str, float]], best_epoch: float | None) -> 
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if best_epoch is not None:
             axes.axvline(best_epoch, color=_GREY, linestyle=":")
+        axes.set_xlim(left=0)
         if axes.lines:
             axes.legend(frameon=False, fontsize=8)
     return figure
