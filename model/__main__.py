@@ -36,8 +36,12 @@ class ClassifyArguments:
     ray: bool = field(default=False, metadata={"help": "Score the files of a folder on a Ray cluster."})
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or cuda:N."})
     top_k: int | None = field(default=None, metadata={"help": "Number of labels in scores; all if not given."})
-    format: Literal["jsonl", "fasttext"] = field(
-        default="jsonl", metadata={"help": "jsonl, or fasttext: __label__x 0.97, as its predict-prob prints."}
+    format: Literal["jsonl", "fasttext"] | None = field(
+        default=None,
+        metadata={
+            "help": "jsonl, or fasttext: __label__x 0.97, as its predict-prob prints; jsonl when absent, on a terminal "
+            "bars and evidence."
+        },
     )
 
     def __post_init__(self) -> None:
@@ -52,7 +56,7 @@ class ClassifyArguments:
     @property
     def scoring(self) -> ScoringOptions:
         """What the rows decide."""
-        return ScoringOptions(self.text_column, self.top_k, self.format, self.on_error)
+        return ScoringOptions(self.text_column, self.top_k, self.format or "jsonl", self.on_error)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,7 +76,8 @@ def _classify(argv: list[str]) -> None:
     job = Job(arguments.checkpoint, arguments.device, options, arguments.scoring)
     if arguments.output is None:
         rows = (Row(number, text, None) for number, text in enumerate(texts, 1)) if texts else None
-        _print_predictions(job, arguments.input or "-", rows)
+        show = arguments.format is None and sys.stdout.isatty()
+        (_show_predictions if show else _print_predictions)(job, arguments.input or "-", rows)
     elif Path(arguments.input or "-").is_dir():
         score_folder(job, Path(arguments.input or "-"), Path(arguments.output), _tell, on_ray=arguments.ray)
     else:
@@ -85,6 +90,18 @@ def _print_predictions(job: Job, name: str, rows: Rows | None) -> None:
     for _, scored in score_rows(classifier, name, rows, job.scoring, _tell):
         sys.stdout.write(to_lines(scored, job.scoring))
         sys.stdout.flush()
+
+
+def _show_predictions(job: Job, name: str, rows: Rows | None) -> None:
+    """One text at a time, so that each typed line is answered."""
+    from rich.console import Console
+
+    from .terminal import show
+
+    classifier, console = job.classifier(), Console()
+    for row in read_rows(name, job.scoring.text_column) if rows is None else rows:
+        for _, scored in score_rows(classifier, name, iter([row]), job.scoring, _tell):
+            show(console, classifier, [row.text for row, _ in scored], [prediction for _, prediction in scored])
 
 
 def _write_file(job: Job, source: str, target: Path) -> None:

@@ -1,6 +1,7 @@
 """Predictions as people at a terminal like them: a text in shades of its evidence, the likeliest labels as bars."""
 
 from collections.abc import Sequence
+from itertools import islice
 
 from rich.console import Console
 from rich.text import Text
@@ -9,16 +10,17 @@ from .classifier import TextClassifier
 from .prediction import Prediction
 from .shading import shades
 
-SHOWN_LABELS = 5  # unless told otherwise
+SHOWN_LABELS = 5
 _BAR = 24  # characters of a probability of 1
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _FOR, _AGAINST = (37, 99, 235), (220, 38, 38)  # background of what speaks for the answer, and against it
 _FAINTEST = 0.08  # shade that is still shown
 
 
-def show(console: Console, classifier: TextClassifier, texts: Sequence[str], top_k: int | None = None) -> None:
-    """Classify the texts, and print each with its evidence and its labels."""
-    for text, prediction in zip(texts, classifier(texts, top_k or SHOWN_LABELS, explain=True), strict=True):
+def show(console: Console, classifier: TextClassifier, texts: Sequence[str], predictions: Sequence[Prediction]) -> None:
+    """Print each text with the evidence for its best label, and its labels as bars."""
+    classifier.explain(texts, predictions)
+    for text, prediction in zip(texts, predictions, strict=True):
         console.print(shaded(text, prediction))
         for line in answer_lines(prediction):
             console.print(line, no_wrap=True, overflow="ellipsis")
@@ -44,7 +46,7 @@ def answer_lines(prediction: Prediction) -> list[Text]:
     """A bar for each label, ticked where it applies, or the number."""
     if prediction.value is not None:
         return [Text(f"  {prediction.value:.4g}", "bold")]
-    scores = prediction.scores or {}
+    scores = dict(islice((prediction.scores or {}).items(), SHOWN_LABELS))
     width = max(map(len, scores), default=0)
     answer = [prediction.label] if prediction.labels is None else prediction.labels
     lines = [Text("  not sure: unlike the training texts", "yellow")] if prediction.abstained else []

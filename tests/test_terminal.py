@@ -1,6 +1,11 @@
 """What a person at a terminal sees: bars, ticks, shades, and no character that steers the terminal."""
 
 import io
+import json
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,16 +68,31 @@ def test_no_text_steers_the_terminal() -> None:
     assert shaded("\x1b[2Jre\x07d\u202e\nx", Prediction("a")).plain == "[2Jred x"
 
 
+@pytest.mark.slow
+def test_terminals_get_the_display_and_pipes_get_json(tmp_path: Path) -> None:
+    folder = str(write_checkpoint(tmp_path))
+    program = f"import sys; from model.__main__ import main; sys.exit(main({['--checkpoint', folder, TEXTS[0]]!r}))"
+    controller, terminal = pty.openpty()
+    subprocess.run([sys.executable, "-c", program], stdout=terminal, check=True)
+    os.close(terminal)
+    shown = os.read(controller, 100_000).decode()
+    os.close(controller)
+    assert "█" in shown
+    assert "%" in shown
+    piped = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=True).stdout
+    assert json.loads(piped)["text"] == TEXTS[0]
+
+
 @pytest.mark.parametrize("problem_type", ["single_label_classification", "regression"])
 def test_shows_each_text_with_its_evidence(tmp_path: Path, problem_type: str) -> None:
     folder = write_checkpoint(tmp_path, problem_type=problem_type)
     classifier = TextClassifier.from_pretrained(folder, "cpu")
     console = Console(file=io.StringIO(), force_terminal=True, color_system="truecolor", width=80)
-    show(console, classifier, TEXTS)
+    show(console, classifier, TEXTS, classifier(TEXTS))
     printed = console.file.getvalue()  # type: ignore[attr-defined]
     assert "\x1b[" in printed
     plain = Console(file=io.StringIO(), width=80)
-    show(plain, classifier, TEXTS)
+    show(plain, classifier, TEXTS, classifier(TEXTS))
     lines = plain.file.getvalue().split("\n")  # type: ignore[attr-defined]
     assert [text for text in TEXTS if text in lines] == TEXTS
     labels = [line for line in lines if "%" in line]
