@@ -37,6 +37,7 @@ def test_the_wheel_installs_and_its_commands_run(tmp_path: Path, checkpoint: Pat
         "model/network_textcnn.py",
         "service/web/index.html",
         "service/web/app.js",
+        "training/report/templates/report.html",
     ):
         assert needed in names
     assert not any(name.startswith(("tests/", "benchmarks/")) for name in names)

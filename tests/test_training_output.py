@@ -21,7 +21,10 @@ def names(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-FINISHED = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "README.md", "metrics.json")
+FINISHED = (
+    *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "README.md", "metrics.json"),
+    *("report.html", "report.json", "predictions.parquet", "report-curves.png"),
+)
 MODELLING = ("modeling_textcnn.py", "configuration_textcnn.py", "network_textcnn.py")
 
 
