@@ -62,21 +62,33 @@ def multi_labelled_texts() -> list[dict[str, Any]]:
     return [*single, *double, {"text": "lorem ipsum", "labels": []}]
 
 
-def train(folder: Path, rows: Iterable[Mapping[str, Any]], *flags: str) -> Path:
-    """Checkpoint folder trained by the real command in this process, all rows in training, validation and test."""
+def train(folder: Path, rows: Iterable[Mapping[str, Any]], *flags: str, figures: bool = False) -> Path:
+    """Checkpoint folder trained by the real command in this process, all rows in training, validation and test.
+
+    Without `figures` those of the report are blank: drawing takes longer than training.
+    """
     from training.__main__ import main
 
     file = write_json_lines(folder / "texts.jsonl", rows)
     files = ["--train_file", str(file), "--validation_file", str(file), "--test_file", str(file)]
     checkpoint = folder / "checkpoint"
-    assert main([*files, "--output_dir", str(checkpoint), *TINY, *flags]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        if not figures:
+            patch.setattr("training.report.page.draw", _blank_figures)
+        assert main([*files, "--output_dir", str(checkpoint), *TINY, *flags]) == 0
     return checkpoint
+
+
+def _blank_figures(problem_type: str, *_: Any) -> dict[str, bytes]:
+    from training.report.figures import FIGURES
+
+    return dict.fromkeys(FIGURES[problem_type], b"")
 
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a trained single-label checkpoint with the classes refund, delivery and praise."""
-    return train(tmp_path_factory.mktemp("single"), labelled_texts())
+    return train(tmp_path_factory.mktemp("single"), labelled_texts(), figures=True)
 
 
 @pytest.fixture(scope="session")

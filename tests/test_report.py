@@ -116,7 +116,8 @@ def test_duplicates_and_conflicts_by_hand() -> None:
 def test_cross_fit_suspects_what_was_mislabelled() -> None:
     draw = np.random.default_rng(0)
     truth = np.repeat(np.arange(3), 60)
-    words = np.eye(3)[truth] * 3 + draw.poisson(0.3, (180, 3))
+    own = np.kron(np.eye(3), np.ones(10))[truth]  # ten words for each class
+    words = own * draw.binomial(1, 0.4, (180, 30)) + draw.binomial(1, 0.03, (180, 30))
     given_labels = truth.copy()
     wrong = [5, 70, 130]
     given_labels[wrong] = (truth[wrong] + 1) % 3

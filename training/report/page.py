@@ -3,6 +3,7 @@
 import json
 from base64 import b64encode
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def make_report(folder: Path) -> tuple[dict[str, bytes], str]:
     split = "test" if "test" in outcomes else "validation"
     labels, problem_type = classifier.labels, classifier.problem_type
     matrix = None if problem_type == REGRESSION else confusions(outcomes[split], labels)
-    images = _draw(problem_type, summary, record, outcomes, split, matrix)
+    images = draw(problem_type, summary, record, outcomes, split, matrix)
     page = render(
         "report.html",
         name=folder.resolve().name,
@@ -71,6 +72,11 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
 def render(template: str, **values: Any) -> str:
     """A template of this package with `values`, all escaped."""
+    return _environment().get_template(template).render(**values)
+
+
+@cache
+def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("training.report"),
         autoescape=True,
@@ -79,10 +85,10 @@ def render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": _percent, "target": _target, "figure": _figure}
-    return environment.get_template(template).render(**values)
+    return environment
 
 
-def _draw(
+def draw(
     problem_type: str,
     summary: Mapping[str, Any],
     record: Mapping[str, Any],
@@ -90,8 +96,9 @@ def _draw(
     split: str,
     matrix: Any,
 ) -> dict[str, bytes]:
+    """The figures of a problem type as PNG, by name."""
     threshold = (summary.get("abstention") or {}).get("threshold")
-    draw = {
+    drawings = {
         "curves": lambda: figures.curves(record["history"], summary["train"]["best_epoch"]),
         "confusions": lambda: figures.confusions(matrix),
         "reliability": lambda: figures.reliability(record["splits"][split]["reliability"]),
@@ -99,7 +106,7 @@ def _draw(
         "numbers": lambda: figures.numbers(outcomes[split]),
         "lengths": lambda: figures.lengths(record["lengths"]),
     }
-    return {name: figures.png(draw[name]()) for name in figures.FIGURES[problem_type]}
+    return {name: figures.png(drawings[name]()) for name in figures.FIGURES[problem_type]}
 
 
 def _explained(classifier: TextClassifier, mistake: Mapping[str, Any]) -> dict[str, Any]:
