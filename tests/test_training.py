@@ -36,6 +36,8 @@ def test_folder_holds_the_checkpoint_and_nothing_else(checkpoint: Path) -> None:
     assert {path.name for path in checkpoint.iterdir()} == {
         *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "README.md", "metrics.json"),
         *("configuration_textcnn.py", "modeling_textcnn.py", "network_textcnn.py"),
+        *("report.html", "report.json", "predictions.parquet", "report-curves.png", "report-confusions.png"),
+        *("report-reliability.png", "report-coverage.png", "report-lengths.png"),
     }
 
 
