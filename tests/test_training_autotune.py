@@ -33,6 +33,7 @@ def test_the_best_trial_becomes_the_checkpoint(tmp_path: Path, capsys: pytest.Ca
     assert report["arguments"]["model"]["num_filters"] == 8
     assert not [path for path in output.iterdir() if path.name.startswith(".") or path.is_dir()]
     assert f"--checkpoint {output}" in (output / "README.md").read_text()
+    assert "<h1>out</h1>" in (output / "report.html").read_text(encoding="utf-8")
     texts = [row["text"] for row in labelled_texts()]
     found = [prediction.label for prediction in TextClassifier.from_pretrained(output, "cpu")(texts)]
     accuracy = sum(label == row["label"] for label, row in zip(found, labelled_texts(), strict=True)) / len(texts)

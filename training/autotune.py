@@ -22,7 +22,8 @@ from training.config import DataArguments, ModelArguments
 from training.config_training import LEARNING_RATE, TextCnnTrainingArguments
 from training.data import TextData
 from training.metrics import best_metric
-from training.output import CARD, REPORT, OutputFolder
+from training.output import CARD, SUMMARY, OutputFolder
+from training.report.page import write_report
 from training.run import train
 
 logger = logging.getLogger(__name__)
@@ -126,10 +127,11 @@ class Autotune:
         summary["arguments"]["training"] |= {"output_dir": str(self._folder.path)}
         summary["autotune"] = self._trials
         (path / CARD).write_text(model_card(self._folder.path, summary), encoding="utf-8")
-        (path / REPORT).write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (path / SUMMARY).write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         for entry in sorted(path.iterdir(), key=lambda entry: entry.name == CONFIG):
             entry.rename(self._folder.path / entry.name)
         self._folder.finish(keep_checkpoints=False)
+        write_report(self._folder.path)
         return summary
 
 

@@ -192,7 +192,7 @@ def _lengths(prepared: Prepared) -> dict[str, Any]:
     tokens = (prepared.train.lengths + prepared.train.excess.cpu()).numpy()
     longest, limit = int(tokens.max(initial=1)), prepared.network.config.max_length
     width = max(1, -(-min(longest, 4 * limit) // 60))  # tokens in a bar; the last bar holds all that is longer
-    bars = np.minimum(tokens // width, 4 * limit // width)
+    bars = np.minimum((tokens - 1).clip(min=0) // width, 4 * limit // width)  # bar k: over k and up to k + 1 widths
     return {
         "width": width,
         "counts": np.bincount(bars).tolist(),
