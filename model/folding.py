@@ -20,6 +20,7 @@ from .network_textcnn import TextCnn, TextCnnShape
 
 CACHED_BYTES = 1 << 19  # of window sums between addition and maximum; more would leave the cache
 PLANS = 256  # kept at a time
+FOLDED_TOKENS = 4096  # at a time
 
 # B texts, L tokens, V vocabulary, D channels, F filters, W windows, K kernel sizes, C classes,
 # S slots: the taps of all kernel sizes, one after the other.
@@ -161,16 +162,18 @@ def folded_bytes(shape: TextCnnShape, dtype: torch.dtype = torch.float32) -> int
 
 @torch.no_grad()
 def _fold(network: TextCnn) -> Tensor:
-    """The table ((V + 2) * S, F): one convolution of width 1 over the whole vocabulary for each slot."""
-    shape, embedding = network.config, network.embedding_table
-    vocabulary = embedding.T[None]  # (1, D, V), all tokens as one long text
-    table = embedding.new_zeros(shape.vocab_size + 2, sum(shape.kernel_sizes), shape.num_filters)
+    """The table ((V + 2) * S, F): the embeddings of the whole vocabulary times the weights of each slot."""
+    shape, embedding = network.config, network.embedding_table  # (V, D)
+    convs = [conv for conv in network.convs if isinstance(conv, nn.Conv1d)]  # all of them
+    weights = torch.cat([conv.weight.permute(2, 0, 1) for conv in convs])  # (S, F, D / G), G groups
+    grouped = weights.view(len(weights), shape.groups, -1, weights.shape[2])  # (S, G, F / G, D / G)
+    table = embedding.new_zeros(shape.vocab_size + 2, *weights.shape[:2])
+    for begin in range(0, shape.vocab_size, FOLDED_TOKENS):  # a second table would double the memory
+        tokens = embedding[begin : begin + FOLDED_TOKENS].unflatten(1, (shape.groups, -1))  # (v, G, D / G)
+        table[begin : begin + len(tokens)] = torch.einsum("vgd,sgfd->vsgf", tokens, grouped).flatten(2)
     slot = 0
-    for conv in network.convs:
-        assert isinstance(conv, nn.Conv1d)  # noqa: S101  (narrows the type that ModuleList forgets)
+    for conv in convs:
         if conv.bias is not None:
-            table[:-1, slot] = conv.bias  # once in each window, by its first tap; never in VOID
-        for tap in conv.weight.split(1, dim=2):  # (F, D / groups, 1)
-            table[:-2, slot] += functional.conv1d(vocabulary, tap, groups=shape.groups)[0].T
-            slot += 1
+            table[:-1, slot] += conv.bias  # once in each window, by its first tap; never in VOID
+        slot += conv.kernel_size[0]
     return table.flatten(0, 1)
