@@ -13,7 +13,9 @@ def main() -> int:
     data = parser.parse_args().data
     if not Path(data).is_dir():
         sys.exit(f"error: data must be a folder, got {data!r}; run: make benchmark DATA=folder")
-    commands = [[f"benchmarks.{name}", "--data", data] for name in ("latency", "accuracy")] + [["benchmarks.load"]]
+    commands = [[f"benchmarks.{name}", "--data", data] for name in ("latency", "training", "accuracy")] + [
+        ["benchmarks.load"]
+    ]
     return max(subprocess.run([sys.executable, "-m", *command], check=False).returncode for command in commands)
 
 
