@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -130,8 +131,10 @@ class Endpoint:
             extra = error.headers
         except (ClientGoneError, asyncio.CancelledError):
             raise
-        except Exception:
-            _logger.exception("request %s failed", exchange.request_id)
+        except Exception as error:  # noqa: BLE001  # whatever it is, its client gets an answer
+            # Not its message, which may repeat a text.
+            where = "".join(traceback.format_tb(error.__traceback__))
+            _logger.error("request %s failed with %s\n%s", exchange.request_id, type(error).__name__, where)
             apology = ServiceError(ErrorType.INTERNAL, "service: it must answer every request, it failed on this one")
             exchange.status, reply = self.render_error(apology)
         if not exchange.latency.total_us:

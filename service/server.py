@@ -11,9 +11,8 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from multiprocessing import resource_tracker
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from types import FrameType
@@ -33,13 +32,13 @@ from .errors import ErrorType, ServiceError
 from .exchange import Observer
 from .gateway import Gateway, Rendezvous
 from .metrics import Metrics
+from .processes import NoManager, kill_children, signals_blocked
 from .routes import ROUTES, Keys, install
 from .supervisor import Supervisor
 from .swap import Swap
 from .worker import ClassifierAPI, Load, SocketLoop, load_classifier
 
 KEEP_ALIVE_S = 75  # longer than the usual proxy keeps an idle connection, so that the proxy is the one to close it
-_UNHEARD = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}  # by workers: the API processes tell them when to end
 _GC_THRESHOLD = (50_000, 20, 100)  # collections are rare and short; requests leave no cycles behind
 
 
@@ -191,9 +190,9 @@ class Server(LitServer):  # type: ignore[misc]  # LitServe ships no types
                 if worker.exitcode is not None:
                     raise StartUpError(f"a worker ended with status {worker.exitcode} before it was ready")
 
-    def _init_manager(self, num_api_servers: int) -> "_NoManager":
+    def _init_manager(self, num_api_servers: int) -> NoManager:
         """LitServe's queues live in a process of their own, which would hold the port if the main process died."""
-        self._transport = _NoManager()
+        self._transport = NoManager()
         self._shutdown_event = threading.Event()
         return self._transport
 
@@ -217,31 +216,3 @@ class Server(LitServer):  # type: ignore[misc]  # LitServe ships no types
         """Load the checkpoint anew."""
         if os.getpid() == self._main_pid:
             self._supervisor.reload()
-
-
-class _NoManager:
-    """Stands where LitServe closes its queues and the process that held them."""
-
-    def close(self, send_sentinel: bool) -> None:
-        """Nothing to close."""
-
-    def shutdown(self) -> None:
-        """Nothing to shut down."""
-
-
-@contextmanager
-def signals_blocked() -> Iterator[None]:
-    """Processes started inside never get the signals that are meant for the main process."""
-    resource_tracker.ensure_running()  # else starting a process starts it first, which unblocks SIGINT
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _UNHEARD)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def kill_children() -> None:
-    """End whatever process is still there."""
-    for child in multiprocessing.active_children():
-        child.kill()
-        child.join()

@@ -14,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.config import Limits
+from service.endpoint import Query, Reply
+from service.job import Job
 from service.schemas import ErrorReply, HealthReply, InfoReply, PredictReply, ReadyReply
 from tests.servers import POISON, FakeClassifier, application, run
 
@@ -251,6 +253,27 @@ def test_a_key_is_needed_where_one_is_set_and_only_to_classify() -> None:
                 assert (await client.get(path)).status_code == 200
 
     run(scenario())
+
+
+def test_a_failure_of_our_own_is_an_answer_and_no_text_reaches_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(self: object, query: Query, job: Job) -> Reply:
+        raise KeyError(query.texts[0])
+
+    async def scenario() -> None:
+        async with application(FakeClassifier()) as client:
+            monkeypatch.setattr("service.predict.PredictEndpoint.render", fail)
+            reply = await client.post("/predict", json={"inputs": "secret"}, headers={"x-request-id": "id-7"})
+            assert error(reply) == (500, "internal")
+            assert reply.headers["x-request-id"] == "id-7"
+            monkeypatch.undo()
+            assert (await ask(client, "good")).predictions[0].label == "good"
+
+    run(scenario())
+    assert "request id-7 failed with KeyError" in caplog.text
+    assert "in fail" in caplog.text
+    assert "secret" not in caplog.text
 
 
 @pytest.mark.parametrize(("given", "status"), [("0", 422), ("-5", 422), ("soon", 422), ("1e3", 422), ("30", 504)])

@@ -17,8 +17,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from service.channels import Report
 from service.config import Limits, ServiceArguments, bind
+from service.processes import signals_blocked
 from service.routes import Keys
-from service.server import Server, signals_blocked
+from service.server import Server
 
 
 @pytest.fixture
