@@ -46,7 +46,7 @@ class Service:
 class Incoming(NamedTuple):
     """A request whose body has been read."""
 
-    scope: Scope  # of ASGI; `scope["path_params"]` where the route has some
+    scope: Scope  # of ASGI; `scope["path_params"]` where the route has parameters
     headers: dict[bytes, bytes]  # names in lower case
     body: bytes
 
@@ -84,7 +84,8 @@ class Endpoint:
 
     `job.fragments` joined by commas are the predictions of `/predict`, one object a text, in order; `job.latency` and
     `job.model` say what they cost and who made them. Errors look as in `/predict` unless `render_error` says otherwise.
-    An instance is an ASGI application: list it in `routes.endpoints`, or mount it where the path has parameters.
+    List the class in `routes.ENDPOINTS`. A route may have parameters, such as `/models/{name}/infer`, which come in
+    `incoming.scope["path_params"]`.
     """
 
     route: str

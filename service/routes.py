@@ -2,7 +2,7 @@
 
 import importlib.metadata
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Mount, Route, compile_path
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -44,21 +44,30 @@ class Keys:
 
 
 class FastPath:
-    """Sends the paths of `endpoints` straight to them, and the others on to the framework, named and observed too."""
+    """Sends what `endpoints` answer straight to them, and the others on to the framework, named and observed too."""
 
-    def __init__(self, app: ASGIApp, endpoints: Mapping[str, Endpoint], service: Service) -> None:
+    def __init__(self, app: ASGIApp, endpoints: Sequence[Endpoint], service: Service) -> None:
         self._app = app
-        self._endpoints = endpoints
+        self._fixed = {endpoint.route: endpoint for endpoint in endpoints}
+        self._patterns = [(compile_path(route)[0], one) for route, one in self._fixed.items() if "{" in route]
         self._service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand one request to its endpoint or on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
-        elif endpoint := self._endpoints.get(scope["path"]):
+        elif endpoint := self._fixed.get(scope["path"]) or self._match(scope):
             await endpoint(scope, receive, send)
         else:
             await self._hand_on(scope, receive, send)
+
+    def _match(self, scope: Scope) -> Endpoint | None:
+        """The endpoint whose route has parameters that fit the path."""
+        for pattern, endpoint in self._patterns:
+            if found := pattern.match(scope["path"]):
+                scope["path_params"] = found.groupdict()
+                return endpoint
+        return None
 
     async def _hand_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
@@ -75,12 +84,7 @@ class FastPath:
         self._service.replied(exchange)
 
 
-def endpoints(service: Service) -> list[Endpoint]:
-    """Every route that classifies; a dialect is listed here."""
-    return [PredictEndpoint(service)]
-
-
-ROUTES = [PredictEndpoint.route]  # what metrics tell apart; fixed before the processes fork
+ENDPOINTS: list[type[Endpoint]] = [PredictEndpoint]  # every route that classifies; a dialect is listed here
 
 
 def install(app: Starlette, service: Service, keys: Keys, reload: Reload) -> None:
@@ -89,8 +93,8 @@ def install(app: Starlette, service: Service, keys: Keys, reload: Reload) -> Non
     if keys.admin:
         app.router.routes.append(reload_route(keys.admin, service, reload))
     app.router.redirect_slashes = False
-    fast = {endpoint.route: endpoint for endpoint in endpoints(service)}
-    app.user_middleware[:] = [Middleware(FastPath, endpoints=fast, service=service)]
+    endpoints = [kind(service) for kind in ENDPOINTS]
+    app.user_middleware[:] = [Middleware(FastPath, endpoints=endpoints, service=service)]
     if service.cors_origins:
         browsers = Middleware(
             CORSMiddleware,

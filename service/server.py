@@ -33,7 +33,7 @@ from .exchange import Observer
 from .gateway import Gateway, Rendezvous
 from .metrics import Metrics
 from .processes import NoManager, kill_children, signals_blocked
-from .routes import ROUTES, Keys, install
+from .routes import ENDPOINTS, Keys, install
 from .supervisor import Supervisor
 from .swap import Swap
 from .worker import ClassifierAPI, Load, SocketLoop, load_classifier
@@ -77,7 +77,7 @@ class Server(LitServer):  # type: ignore[misc]  # LitServe ships no types
             disable_openapi_url=True,  # our document replaces it
         )
         self.uvicorn_graceful_timeout = int(limits.timeout_s) + 1  # seconds: every accepted request ends before
-        self.metrics = Metrics(ROUTES, arguments.api_servers + 1)
+        self.metrics = Metrics([kind.route for kind in ENDPOINTS], arguments.api_servers + 1)
         self.metrics.use_row(arguments.api_servers)  # the API processes have those before
         self._supervisor = Supervisor(self, self._channels, self.metrics, announce)
         batcher = Batcher(limits.max_batch_size, limits.max_waiting_texts, limits.pass_timeout_s, self.metrics)

@@ -23,7 +23,7 @@ from service.config import Limits
 from service.endpoint import Service
 from service.gateway import Gateway, Rendezvous
 from service.metrics import Metrics
-from service.routes import ROUTES, Keys, install
+from service.routes import ENDPOINTS, Keys, install
 from service.worker import serve
 
 T = TypeVar("T")
@@ -105,7 +105,7 @@ async def application(
     """
     limits = limits or Limits()
     rendezvous = Rendezvous(1)
-    metrics = Metrics(ROUTES)
+    metrics = Metrics([kind.route for kind in ENDPOINTS])
     batcher = Batcher(limits.max_batch_size, limits.max_waiting_texts, limits.pass_timeout_s, metrics)
     gateway = Gateway(batcher, expected_workers=1)
     worker = threading.Thread(target=_work, args=(classifier, rendezvous.addresses[0]))

@@ -14,9 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.config import Limits
-from service.endpoint import Query, Reply
+from service.endpoint import Endpoint, Incoming, Query, Reply
+from service.errors import ErrorType, ServiceError
 from service.job import Job
+from service.routes import ENDPOINTS
 from service.schemas import ErrorReply, HealthReply, InfoReply, PredictReply, ReadyReply
+from service.wire import Options
 from tests.servers import POISON, FakeClassifier, application, run
 
 LIMITS = Limits(max_texts=200, max_body_bytes=10_000, max_batch_size=8)
@@ -307,6 +310,47 @@ def test_browsers_of_other_origins_may_ask_only_where_they_are_let() -> None:
                 assert reply.headers["access-control-allow-origin"] == "https://app.example"
             reply = await client.get("/info", headers=origin | {"Origin": "https://other.example"})
             assert "access-control-allow-origin" not in reply.headers
+
+    run(scenario())
+
+
+class Shout(Endpoint):
+    """A dialect as small as can be."""
+
+    route = "/shout/{loudness}/now"
+    media_types = ("text/plain",)
+
+    def parse(self, incoming: Incoming) -> Query:
+        if incoming.scope["path_params"]["loudness"] != "loud":
+            raise ServiceError(ErrorType.NOT_FOUND, "loudness: must be loud")
+        return Query([incoming.body.decode()], Options(top_k=1))
+
+    def render(self, query: Query, job: Job) -> Reply:
+        label = json.loads(job.fragments[0])["label"]
+        return Reply(label.upper().encode(), ((b"content-type", b"text/plain"),))
+
+    def render_error(self, error: ServiceError) -> tuple[int, Reply]:
+        return error.error_type.status, Reply(error.message.upper().encode())
+
+
+def test_a_dialect_has_all_that_predict_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.routes.ENDPOINTS", [*ENDPOINTS, Shout])
+    monkeypatch.setattr("tests.servers.ENDPOINTS", [*ENDPOINTS, Shout])
+    plain = {"content-type": "text/plain"}
+
+    async def scenario() -> None:
+        async with application(FakeClassifier(), api_key="key") as client:
+            assert (await client.post("/shout/loud/now", content="a", headers=plain)).status_code == 401
+            headers = plain | {"x-api-key": "key"}
+            reply = await client.post("/shout/loud/now", content="hello", headers=headers)
+            assert (reply.status_code, reply.text, reply.headers["content-type"]) == (200, "HELLO", "text/plain")
+            assert "server-timing" in reply.headers
+            reply = await client.post("/shout/low/now", content="hello", headers=headers)
+            assert (reply.status_code, reply.text) == (404, "LOUDNESS: MUST BE LOUD")
+            assert (await client.get("/shout/loud/now")).status_code == 405
+            assert (await client.post("/shout/loud", content="hello", headers=headers)).status_code == 404
+            metrics = (await client.get("/metrics")).text
+            assert 'textcnn_requests_total{route="/shout/{loudness}/now",status="200"} 1\n' in metrics
 
     run(scenario())
 
