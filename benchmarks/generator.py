@@ -10,6 +10,7 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -111,6 +112,10 @@ class Generator:
 
     def closed_loop(self, connections: int, seconds: float) -> Outcome:
         """Each of the clients sends its next request when it has its reply."""
+        with closing(self):
+            return self._closed_loop(connections, seconds)
+
+    def _closed_loop(self, connections: int, seconds: float) -> Outcome:
         outcome = Outcome()
         for _ in range(connections):
             self._open().send(self._next(), time.perf_counter())
@@ -122,7 +127,6 @@ class Generator:
                 if self._take(connection, outcome):
                     connection.send(self._next(), time.perf_counter())
         outcome.seconds = now - start
-        self._close()
         return outcome
 
     def open_loop(self, rate: float, seconds: float) -> Outcome:
@@ -130,6 +134,10 @@ class Generator:
 
         Latency counts from the moment at which a request was due, so that a late generator is no excuse.
         """
+        with closing(self):
+            return self._open_loop(rate, seconds)
+
+    def _open_loop(self, rate: float, seconds: float) -> Outcome:
         outcome = Outcome()
         idle: deque[Connection] = deque(self._open() for _ in range(8))
         overdue: deque[float] = deque()
@@ -152,7 +160,6 @@ class Generator:
             if now > end + 60:
                 raise TimeoutError(f"{waiting + len(overdue)} requests have no reply a minute after the last was sent")
         outcome.seconds = time.perf_counter() - start  # until the last reply, not the last request
-        self._close()
         return outcome
 
     def _open(self) -> Connection:
@@ -160,7 +167,8 @@ class Generator:
         self._selector.register(connection.socket, selectors.EVENT_READ, connection)
         return connection
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close its connections; a loop does so at its end."""
         for key in list(self._selector.get_map().values()):
             self._selector.unregister(key.fileobj)
             key.data.socket.close()

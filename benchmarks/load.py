@@ -183,7 +183,8 @@ def own_cost_us(texts: list[str]) -> float:
         "print(listener.getsockname()[1], flush=True)\n"
         "while True: threading.Thread(target=work, args=(listener.accept()[0],), daemon=True).start()\n"
     )
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([sys.executable, "-c", program], text=True, **streams) as process:
         assert process.stdout
         address = "127.0.0.1", int(process.stdout.readline())
         requests = requests_for([json.dumps({"inputs": text}).encode() for text in texts])
