@@ -34,11 +34,12 @@ class Link(Protocol):
 class Pass:
     """The shares of one pass and the moment at which it was sent."""
 
-    __slots__ = ("sent", "shares")
+    __slots__ = ("overdue", "sent", "shares")
 
     def __init__(self, shares: list[tuple[Job, int]]) -> None:
         self.shares = shares
         self.sent = time.monotonic()
+        self.overdue = False
 
 
 class Batcher:
@@ -175,12 +176,16 @@ class Batcher:
         self._watchdog = asyncio.get_running_loop().call_later(seconds, self._kill_hung)
 
     def _kill_hung(self) -> None:
-        """End workers that have been at a pass for too long; look again when the next one would have been."""
+        """End workers that have been at a pass for too long; look again when the next one would have been.
+
+        Nobody is killed at first sight: if this process itself was held up, the answers lie in its sockets unread.
+        """
         self._watchdog = None
         now = time.monotonic()
-        due = {link: one.sent + self._pass_timeout_s for link, one in self._passes.items()}
-        for link, time_due in due.items():
-            if time_due <= now:
+        for link, one in self._passes.items():
+            if one.overdue:
                 link.kill()
-        if due:
-            self._watch(max(min(due.values()) - now, self._pass_timeout_s / 10))
+            one.overdue = one.sent + self._pass_timeout_s <= now
+        if self._passes:
+            next_due = min(one.sent for one in self._passes.values()) + self._pass_timeout_s
+            self._watch(max(next_due - now, self._pass_timeout_s / 10))

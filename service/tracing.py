@@ -6,6 +6,7 @@ sends them in batches. Where a request took several passes, its stages stand one
 
 import importlib.util
 import os
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Tracer
 
+_LAST_S = 2.0  # seconds for the last spans: the end of the service does not wait for a collector
+_PROPAGATED = ("traceparent", "tracestate")
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 
@@ -70,9 +73,11 @@ class Traces:
         span.end(end)
 
     def close(self) -> None:
-        """Send what has not been sent."""
+        """Send what has not been sent, unless the collector takes too long over it."""
         if self._provider is not None:
-            self._provider.shutdown()
+            sending = threading.Thread(target=self._provider.shutdown, daemon=True)
+            sending.start()
+            sending.join(_LAST_S)
 
     def _start(self) -> "Tracer":
         """Begin in the process that replies: the sending thread would not survive a fork."""
@@ -86,6 +91,3 @@ class Traces:
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._tracer = self._provider.get_tracer("textcnn")
         return self._tracer
-
-
-_PROPAGATED = ("traceparent", "tracestate")

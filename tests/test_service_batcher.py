@@ -219,6 +219,19 @@ def test_a_worker_that_hangs_is_killed_and_its_request_tried_again() -> None:
     run(scenario())
 
 
+def test_a_worker_whose_answer_lies_unread_is_not_killed() -> None:
+    async def scenario() -> None:
+        bench = Bench(hung_s=0.05)
+        request = await bench.send("a")
+        time.sleep(0.2)  # this process is held up, far beyond the time of a pass
+        asyncio.get_running_loop().call_later(0, bench.link.answer, bench.batcher)
+        assert answers(await request) == ["a"]
+        await asyncio.sleep(0.1)  # two more looks of the watchdog
+        assert not bench.link.killed.is_set()
+
+    run(scenario())
+
+
 def test_a_retired_worker_ends_its_pass_and_gets_no_other() -> None:
     async def scenario() -> None:
         bench = Bench()
