@@ -183,8 +183,8 @@ def own_cost_us(texts: list[str]) -> float:
         "print(listener.getsockname()[1], flush=True)\n"
         "while True: threading.Thread(target=work, args=(listener.accept()[0],), daemon=True).start()\n"
     )
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen([sys.executable, "-c", program], text=True, **streams) as process:
+    command, quietly = [sys.executable, "-c", program], subprocess.DEVNULL
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=quietly, text=True) as process:
         assert process.stdout
         address = "127.0.0.1", int(process.stdout.readline())
         requests = requests_for([json.dumps({"inputs": text}).encode() for text in texts])
