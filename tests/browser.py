@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 _FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
+    "--host-resolver-rules=MAP page.test 127.0.0.1",  # a host that is not trusted as localhost is
 ]
 _FOLDER = Path(__file__).parent
 

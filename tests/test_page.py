@@ -144,6 +144,7 @@ def test_the_code_asks_what_the_page_asks(opened: Page, service: RunningServer) 
     printed: list[Any] = []
     exec(program, {"print": printed.append})
     assert printed[0]["label"] in WORDS
+    assert printed[0]["evidence"]
     shown = opened.inner_text("#code-javascript").replace("console.log(", "return (")
     assert opened.evaluate(f"async () => {{ {shown} }}")["label"] == printed[0]["label"]
 
@@ -198,6 +199,126 @@ def test_json_lines_are_read_and_a_broken_one_is_named(opened: Page, tmp_path: P
     opened.set_input_files("#file", good)
     opened.click("#many-form [type=submit]")
     expect(opened.locator("#rows tr")).to_have_count(2)
+
+
+def test_a_mended_file_of_the_same_name_is_read_and_another_encoding_is_told(opened: Page, tmp_path: Path) -> None:
+    file = tmp_path / "texts.csv"
+
+    def choose(content: bytes) -> None:
+        file.write_bytes(content)
+        with opened.expect_file_chooser() as chooser:
+            opened.click("#file")
+        chooser.value.set_files(file)
+
+    opened.click("#tab-many")
+    choose("text\n我要退款\n".encode("gb18030"))
+    expect(opened.locator("#notice")).to_have_text("texts.csv is not UTF-8 text; save it as UTF-8 and choose it again.")
+    choose("text\n退款\n".encode())
+    expect(opened.locator("#notice")).to_be_hidden()
+    expect(opened.locator("#count")).to_have_text("1 texts from texts.csv")
+
+
+def test_a_file_may_be_dropped_anywhere(opened: Page) -> None:
+    data = opened.evaluate_handle(
+        """() => {
+            const data = new DataTransfer();
+            data.items.add(new File(["id\\tbody\\n1\\tlate courier\\n2\\tthank you\\n"], "texts.tsv"));
+            return data;
+        }"""
+    )
+    opened.dispatch_event("header", "dragover", {"dataTransfer": data})
+    expect(opened.locator("#drop")).to_have_class("drop over")
+    opened.dispatch_event("header", "drop", {"dataTransfer": data})
+    expect(opened.locator("#panel-many")).to_be_visible()
+    opened.select_option("#column", "body")
+    opened.click("#many-form [type=submit]")
+    expect(opened.locator("#rows tr").first).to_contain_text("late courier")
+    expect(opened.locator("#rows tr").nth(1)).to_contain_text("praise")
+
+
+def test_long_texts_go_in_smaller_requests(browser: Browser, checkpoint: Path) -> None:
+    with server(checkpoint, "--max_body_bytes", "1000") as running, page(browser, running.url) as opened:
+        opened.click("#tab-many")
+        opened.fill("#lines", "\n".join(["where is my parcel " * 15, "refund please"] * 5 + ["x" * 1000, "five stars"]))
+        opened.click("#many-form [type=submit]")
+        expect(opened.locator("#count")).to_have_text("12 of 12 texts")
+        labels = [row.split("\t")[1] for row in opened.locator("#rows tr").all_inner_texts()]
+        assert labels[:10] == ["delivery", "refund"] * 5
+        assert labels[10].startswith("body: must be at most 1000 bytes")
+        assert labels[11] == "praise"
+
+
+def test_a_run_is_stopped_and_continued(opened: Page) -> None:
+    asked: list[Route] = []
+
+    def answer_the_first(route: Route) -> None:
+        asked.append(route)
+        if len(asked) == 1:
+            route.continue_()
+
+    opened.route("**/predict", answer_the_first)
+    opened.click("#tab-many")
+    opened.fill("#lines", "\n".join(f"late courier {number}" for number in range(300)))
+    opened.click("#many-form [type=submit]")
+    expect(opened.locator("#count")).to_have_text("256 of 300 texts")
+    opened.click("#stop")
+    expect(opened.locator("#many-form [type=submit]")).to_have_text("Go on")
+    opened.unroute("**/predict")
+    opened.click("#many-form [type=submit]")
+    expect(opened.locator("#count")).to_have_text("300 of 300 texts")
+    expect(opened.locator("#many-form [type=submit]")).to_have_text("Classify all")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "page.test"])
+def test_code_is_copied_over_plain_http_too(browser: Browser, service: RunningServer, host: str) -> None:
+    url = service.url.replace("127.0.0.1", host)
+    with page(browser, url, permissions=["clipboard-read", "clipboard-write"]) as opened:
+        assert opened.evaluate("isSecureContext") is (host == "127.0.0.1")
+        opened.fill("#text", "where is my parcel")
+        opened.click("#tab-code")
+        opened.click("[data-copy=curl]")
+        expect(opened.locator("[data-copy=curl]")).to_have_text("Copied")
+        code = opened.inner_text("#code-curl")
+        opened.click("#tab-one")
+        opened.fill("#text", "")
+        opened.focus("#text")
+        opened.keyboard.press("Control+V")
+        expect(opened.locator("#text")).to_have_value(code)
+
+
+def test_a_text_of_nothing_is_not_sent(opened: Page) -> None:
+    opened.click("#one-form [type=submit]")
+    expect(opened.locator("#notice")).to_have_text("Write or choose a text first.")
+    expect(opened.locator("#result")).to_be_hidden()
+
+
+def test_a_text_unlike_the_trained_ones_is_not_sure(browser: Browser, tmp_path: Path) -> None:
+    unsure = write_checkpoint(tmp_path, abstention_certainty="probability", abstention_threshold=1.1)
+    with server(unsure) as running, page(browser, running.url) as opened:
+        classify(opened, "where is my parcel")
+        expect(opened.locator("#unsure")).to_be_visible()
+        expect(opened.locator("#history .answer")).to_contain_text("not sure")
+        opened.click("#tab-many")
+        opened.fill("#lines", "where is my parcel")
+        opened.click("#many-form [type=submit]")
+        expect(opened.locator("#rows tr")).to_contain_text("not sure")
+        opened.select_option("#filter-label", "not sure")
+        expect(opened.locator("#rows tr")).to_have_count(1)
+
+
+def test_a_number_is_shown_with_its_evidence(browser: Browser, tmp_path: Path) -> None:
+    with (
+        server(write_checkpoint(tmp_path, problem_type="regression")) as running,
+        page(browser, running.url) as opened,
+    ):
+        classify(opened, "where is my parcel")
+        value = float(opened.inner_text("#label"))
+        assert contributions(opened)
+        opened.click("#tab-many")
+        opened.fill("#lines", "where is my parcel")
+        opened.click("#many-form [type=submit]")
+        expect(opened.locator("#rows tr td").nth(1)).to_have_text(str(value))
+        expect(opened.locator("#filters")).to_be_hidden()
 
 
 def test_a_busy_service_is_waited_for(opened: Page) -> None:
@@ -282,6 +403,12 @@ def test_several_labels_are_listed(browser: Browser, multi_label_checkpoint: Pat
         classify(opened, "refund please and where is my parcel")
         assert set(opened.inner_text("#label").split(", ")) == {"refund", "delivery"}
         assert contributions(opened)
+        opened.click("#tab-many")
+        opened.fill("#lines", "refund please and where is my parcel\nthank you")
+        opened.click("#many-form [type=submit]")
+        expect(opened.locator("#rows tr")).to_have_count(2)
+        opened.select_option("#filter-label", "delivery")
+        expect(opened.locator("#rows tr")).to_have_count(1)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -6,16 +6,25 @@ import { t } from "./strings.js";
 export function start() {
   for (const button of document.querySelectorAll("[data-copy]")) {
     button.addEventListener("click", async () => {
-      await navigator.clipboard.writeText(byId(`code-${button.dataset.copy}`).textContent);
+      await copy(byId(`code-${button.dataset.copy}`));
       button.textContent = t("copied");
       setTimeout(() => { button.textContent = t("copy"); }, 1500);
     });
   }
 }
 
+async function copy(element) {
+  try {
+    await navigator.clipboard.writeText(element.textContent);
+  } catch { // plain http, but for localhost, has no clipboard
+    getSelection().selectAllChildren(element);
+    document.execCommand("copy");
+  }
+}
+
 export function show(text, needsKey) {
   const url = new URL("predict", location.href).href;
-  const body = JSON.stringify({ inputs: text, top_k: 3 });
+  const body = JSON.stringify({ inputs: text, explain: true });
   byId("code-curl").textContent = curl(url, body, needsKey);
   byId("code-python").textContent = python(url, text, needsKey);
   byId("code-javascript").textContent = javascript(url, body, needsKey);
@@ -31,7 +40,7 @@ function python(url, text, needsKey) {
   return `import json
 from urllib.request import Request, urlopen
 
-body = json.dumps({"inputs": ${JSON.stringify(text)}, "top_k": 3}).encode()
+body = json.dumps({"inputs": ${JSON.stringify(text)}, "explain": True}).encode()
 request = Request("${url}", body, {"Content-Type": "application/json"${key}})
 print(json.load(urlopen(request))["predictions"][0])`;
 }

@@ -1,18 +1,29 @@
 // Files of texts to rows: CSV and TSV (RFC 4180), JSON lines, plain lines.
 
 export class FileError extends Error {
-  constructor(line) {
-    super(`line ${line}`);
+  // `sentence` is a name in strings.js, `line` counts from 1.
+  constructor(sentence, line = 0) {
+    super(sentence);
+    this.sentence = sentence;
     this.line = line;
   }
 }
 
-// {columns, rows}: rows are objects; plain lines have the column "text". Raises FileError for a line that is no JSON object.
-export function parseFile(name, content) {
-  const text = content.replace(/^\uFEFF/, "");
+// {columns, rows}: rows are objects; plain lines have the column "text". Raises FileError for bytes that are no UTF-8
+// and for a line that is no JSON object.
+export function parseFile(name, bytes) {
+  const text = decode(bytes);
   if (/\.(jsonl|ndjson)$/i.test(name)) return parseJsonLines(text);
   if (/\.(csv|tsv)$/i.test(name)) return parseTable(text, /\.tsv$/i.test(name) ? "\t" : ",");
   return parseLines(text);
+}
+
+function decode(bytes) {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes); // without a byte order mark
+  } catch {
+    throw new FileError("not_utf8");
+  }
 }
 
 export function parseLines(text) {
@@ -30,7 +41,7 @@ function parseJsonLines(text) {
     } catch {
       // told below
     }
-    if (typeof row !== "object" || row === null || Array.isArray(row)) throw new FileError(index + 1);
+    if (typeof row !== "object" || row === null || Array.isArray(row)) throw new FileError("bad_line", index + 1);
     rows.push(row);
   });
   return { columns: Object.keys(rows[0] ?? {}), rows };

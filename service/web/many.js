@@ -1,18 +1,17 @@
 // The second tab: many texts, in requests of a few hundred, into a table.
 
 import { predict } from "./api.js";
-import { FileError, parseFile, parseLines, toCsv } from "./files.js";
-import { answer, byId, make, notify, percent } from "./page.js";
+import { FileError, parseFile, parseLines } from "./files.js";
+import { byId, notify } from "./page.js";
 import { sentence, t } from "./strings.js";
+import { firstPage, showTable, startTable } from "./table.js";
 
-const PAGE_ROWS = 100;
-const REQUEST_TEXTS = 256; // or fewer, if the service allows fewer
-let requestTexts = REQUEST_TEXTS;
+let mostTexts = 256; // in a request, or fewer if the service allows fewer
+let requestTexts = mostTexts; // of this run: fewer where the texts are long
 let table = null; // {columns, rows} of a file
 let jobs = []; // {text, prediction, error}
 let done = 0;
 let controller = null; // while a run is under way
-let page = 0;
 
 export function start(onUnauthorized) {
   byId("many-form").addEventListener("submit", (event) => {
@@ -21,31 +20,40 @@ export function start(onUnauthorized) {
     run(onUnauthorized);
   });
   byId("stop").addEventListener("click", () => controller?.abort());
+  byId("file").addEventListener("click", () => { byId("file").value = ""; }); // a mended file of the same name is a change
   byId("file").addEventListener("change", () => byId("file").files[0] && read(byId("file").files[0]));
   byId("lines").addEventListener("input", forget);
   byId("column").addEventListener("change", restart);
-  const drop = byId("drop");
-  drop.addEventListener("dragover", (event) => { event.preventDefault(); drop.classList.add("over"); });
-  drop.addEventListener("dragleave", () => drop.classList.remove("over"));
-  drop.addEventListener("drop", (event) => {
+  startDrop();
+  startTable();
+}
+
+// A file may be dropped anywhere: beside its place the browser would leave the page for it.
+function startDrop() {
+  const over = (isOver) => byId("drop").classList.toggle("over", isOver);
+  document.addEventListener("dragover", (event) => {
+    if (!event.dataTransfer.types.includes("Files")) return;
     event.preventDefault();
-    drop.classList.remove("over");
-    if (event.dataTransfer.files[0]) read(event.dataTransfer.files[0]);
+    byId("tab-many").click();
+    over(true);
   });
-  for (const id of ["filter-label", "filter-least", "filter-most"]) {
-    byId(id).addEventListener("input", () => { page = 0; showRows(); });
-  }
-  byId("previous").addEventListener("click", () => { page -= 1; showRows(); });
-  byId("next").addEventListener("click", () => { page += 1; showRows(); });
-  byId("download").addEventListener("click", download);
+  document.addEventListener("dragleave", () => over(false));
+  document.addEventListener("drop", (event) => {
+    over(false);
+    if (!event.dataTransfer.files.length) return;
+    event.preventDefault();
+    read(event.dataTransfer.files[0]);
+  });
 }
 
 export function limit(maxTexts) {
-  requestTexts = Math.min(REQUEST_TEXTS, maxTexts);
+  mostTexts = Math.min(mostTexts, maxTexts);
 }
 
 export function show() {
-  if (jobs.length) { showFilter(); showRows(); showProgress(); }
+  if (!jobs.length) return;
+  showTable(jobs.slice(0, done));
+  showProgress();
 }
 
 function forget() {
@@ -64,10 +72,10 @@ function restart() {
 
 async function read(file) {
   try {
-    table = parseFile(file.name, await file.text());
+    table = parseFile(file.name, await file.arrayBuffer());
   } catch (error) {
     if (!(error instanceof FileError)) throw error;
-    notify(t("bad_line", { name: file.name, line: error.line }));
+    notify(t(error.sentence, { name: file.name, line: error.line }));
     return;
   }
   restart();
@@ -84,7 +92,9 @@ function prepare() {
   const { rows } = table ?? parseLines(byId("lines").value);
   const column = table ? byId("column").value : "text";
   jobs = rows.map((row) => ({ text: String(row[column] ?? ""), prediction: null, error: "" }));
-  done = page = 0;
+  done = 0;
+  firstPage();
+  requestTexts = mostTexts;
 }
 
 async function run(onUnauthorized) {
@@ -96,8 +106,7 @@ async function run(onUnauthorized) {
   try {
     while (done < jobs.length && !signal.aborted) {
       await next(signal);
-      showProgress();
-      showRows();
+      show();
     }
   } catch (error) {
     if (error.name !== "AbortError") notify(sentence(error));
@@ -108,7 +117,8 @@ async function run(onUnauthorized) {
   }
 }
 
-// Classify the next texts; a text that the service refuses keeps its error, a busy service is waited for.
+// Classify the next texts; a text that the service refuses keeps its error, long texts go in smaller requests,
+// a busy service is waited for.
 async function next(signal) {
   const open = jobs.slice(done, done + requestTexts).filter((job) => !job.error);
   try {
@@ -120,6 +130,8 @@ async function next(signal) {
   } catch (error) {
     const refused = error.type === "validation" && /^inputs\[(\d+)\]/.exec(error.message);
     if (refused) open[Number(refused[1])].error = error.message.replace(/^inputs\[\d+\]: /, "");
+    else if (error.type === "too_large" && open.length > 1) requestTexts = Math.ceil(open.length / 2);
+    else if (error.type === "too_large") open[0].error = error.message;
     else if (error.type === "overloaded") await pause(error.retryAfterS || 1, signal);
     else throw error;
   }
@@ -140,66 +152,10 @@ function working(isWorking) {
 
 function showProgress() {
   const submit = byId("many-form").querySelector("[type=submit]");
-  submit.textContent = done && done < jobs.length ? t("resume") : t("classify_all");
+  submit.textContent = done && done < jobs.length && !submit.disabled ? t("resume") : t("classify_all");
   byId("progress").hidden = !jobs.length;
   byId("progress").max = Math.max(1, jobs.length);
   byId("progress").value = done;
   byId("count").textContent = jobs.length ? t("count", { done, total: jobs.length }) : "";
   byId("many-result").hidden = !done;
-}
-
-function nameOf({ prediction, error }) {
-  if (error || !prediction) return "";
-  return prediction.abstained ? t("unsure_label") : answer(prediction).name || t("none");
-}
-
-function showFilter() {
-  const names = [...new Set(jobs.map(nameOf).filter(Boolean))].sort();
-  const chosen = byId("filter-label").value;
-  byId("filter-label").replaceChildren(new Option(t("any"), ""), ...names.map((name) => new Option(name, name)));
-  byId("filter-label").value = names.includes(chosen) ? chosen : "";
-}
-
-function filtered() {
-  const label = byId("filter-label").value;
-  const least = Number(byId("filter-least").value), most = Number(byId("filter-most").value);
-  return jobs.slice(0, done).map((job, index) => ({ ...job, number: index + 1 })).filter((job) => {
-    const score = job.prediction?.score ?? 1;
-    return (!label || nameOf(job) === label) && score >= least && score <= most;
-  });
-}
-
-function showRows() {
-  const found = filtered();
-  const last = Math.max(0, Math.ceil(found.length / PAGE_ROWS) - 1);
-  page = Math.min(Math.max(page, 0), last);
-  const from = page * PAGE_ROWS;
-  const rows = found.slice(from, from + PAGE_ROWS);
-  byId("rows").replaceChildren(...rows.map(rowOf));
-  byId("page").textContent = t("page", { from: rows.length ? from + 1 : 0, to: from + rows.length, total: found.length });
-  byId("previous").disabled = page === 0;
-  byId("next").disabled = page === last;
-}
-
-function rowOf(job) {
-  const score = job.prediction?.score;
-  return make(
-    "tr",
-    {},
-    make("td", {}, String(job.number)),
-    make("td", { className: job.error ? "wrong" : "" }, job.error || nameOf(job)),
-    make("td", {}, score === undefined ? "" : percent(score)),
-    make("td", {}, job.text),
-  );
-}
-
-function download() {
-  const rows = filtered().map((job) => {
-    const { name, score } = job.prediction ? answer(job.prediction) : { name: "", score: "" };
-    return [job.text, name, score, job.prediction?.abstained, job.error];
-  });
-  const csv = toCsv(["text", "label", "score", "abstained", "error"], rows);
-  const address = URL.createObjectURL(new Blob(["\uFEFF", csv], { type: "text/csv" })); // with the mark that Excel wants
-  make("a", { href: address, download: "predictions.csv" }).click();
-  setTimeout(() => URL.revokeObjectURL(address), 1000);
 }

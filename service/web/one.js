@@ -37,6 +37,7 @@ export function showExamples(examples, onUnauthorized) {
 }
 
 async function ask(text, onUnauthorized, label = null) {
+  if (!text.trim()) return notify(t("nothing"));
   const button = byId("one-form").querySelector("[type=submit]");
   button.disabled = true;
   try {

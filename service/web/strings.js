@@ -11,8 +11,8 @@ const STRINGS = {
     tip: "Green speaks for it, red against; point at a piece to see by how much. An exact decomposition of the score, not a claim about causes.",
     piece: "“{text}” adds {value} to the logit", no_evidence: "No piece of the text bears on it.",
     time: "Where the time went", network: "network", queue: "queue", tokenize: "tokenize", inference: "inference", server: "rest of the service",
-    pass: "{inference} ms on {device} ({clock}); texts in the pass: {batch}", history: "Asked in this session",
-    lines: "One text a line", drop: "Drop a CSV or JSONL file here, or choose one", column: "Column",
+    pass: "Inference took {inference} ms on {device} ({clock}); texts in the pass: {batch}", history: "Asked in this session",
+    lines: "One text a line", drop: "Drop a CSV, TSV, JSONL or text file, or choose one", column: "Column",
     classify_all: "Classify all", stop: "Stop", resume: "Go on", progress: "Progress",
     count: "{done} of {total} texts", rows_read: "{count} texts from {name}", label: "Label", score: "Score", text_column: "Text",
     least: "Score at least", most: "at most", download: "Download CSV", table: "Results", previous: "Previous", next: "Next",
@@ -24,6 +24,7 @@ const STRINGS = {
     deadline_exceeded: "The service did not get to it in time. Try again.", unauthorized: "This service wants an API key.",
     unreachable: "The service does not answer. Once it runs again, send it once more.", other: "The service failed: {message}",
     waiting: "The service is busy; going on in {seconds} s.", no_rows: "No texts in {name}.", bad_line: "{name}, line {line}: no JSON object.",
+    not_utf8: "{name} is not UTF-8 text; save it as UTF-8 and choose it again.",
   },
   zh: {
     skip: "跳到文本框", dark: "深色", docs: "接口", key: "本服务的 API 密钥", use_key: "使用",
@@ -36,7 +37,7 @@ const STRINGS = {
     piece: "“{text}”使 logit 增加 {value}", no_evidence: "文本中没有与之相关的片段。",
     time: "时间花在哪里", network: "网络", queue: "排队", tokenize: "分词", inference: "推理", server: "服务其余部分",
     pass: "在 {device} 上推理 {inference} 毫秒（{clock}）；同批文本数：{batch}", history: "本次会话的提问",
-    lines: "每行一条文本", drop: "将 CSV 或 JSONL 文件拖到这里，或选择文件", column: "列",
+    lines: "每行一条文本", drop: "将 CSV、TSV、JSONL 或文本文件拖到这里，或选择文件", column: "列",
     classify_all: "全部分类", stop: "停止", resume: "继续", progress: "进度",
     count: "已完成 {done} / {total} 条", rows_read: "从 {name} 读取了 {count} 条文本", label: "标签", score: "得分", text_column: "文本",
     least: "得分至少", most: "至多", download: "下载 CSV", table: "结果", previous: "上一页", next: "下一页",
@@ -48,6 +49,7 @@ const STRINGS = {
     deadline_exceeded: "服务未能及时处理，请重试。", unauthorized: "本服务需要 API 密钥。",
     unreachable: "服务没有响应。恢复运行后请重新发送。", other: "服务出错：{message}",
     waiting: "服务繁忙，{seconds} 秒后继续。", no_rows: "{name} 中没有文本。", bad_line: "{name} 第 {line} 行不是 JSON 对象。",
+    not_utf8: "{name} 不是 UTF-8 文本；请另存为 UTF-8 后重新选择。",
   },
 };
 
