@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 # Chromium is to speak to the page's server and to nobody else.
 _FLAGS = [
@@ -51,7 +51,7 @@ def page(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
         "request", lambda request: None if request.url.startswith((url, "blob:")) else problems.append(request.url)
     )
     opened.goto(f"{url}/ui")
-    opened.wait_for_function("document.title != 'textcnn-service'")  # it knows its model
+    expect(opened).not_to_have_title("textcnn-service")  # it knows its model
     yield opened
     context.close()
     assert problems == []

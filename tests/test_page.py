@@ -251,17 +251,21 @@ def test_long_texts_go_in_smaller_requests(browser: Browser, checkpoint: Path) -
 def test_a_run_is_stopped_and_continued(opened: Page) -> None:
     asked: list[Route] = []
 
-    def answer_the_first(route: Route) -> None:
+    def busy_after_the_first(route: Route) -> None:
         asked.append(route)
         if len(asked) == 1:
-            route.continue_()
+            return route.continue_()
+        body = {"error": "inputs: at most 1 text may be in flight", "error_type": "overloaded"}
+        return route.fulfill(status=503, headers={"Retry-After": "600"}, json=body)
 
-    opened.route("**/predict", answer_the_first)
+    opened.route("**/predict", busy_after_the_first)
     opened.click("#tab-many")
     opened.fill("#lines", "\n".join(f"late courier {number}" for number in range(300)))
     opened.click("#many-form [type=submit]")
-    expect(opened.locator("#count")).to_have_text("256 of 300 texts")
+    expect(opened.locator("#count")).to_have_text("The service is busy; going on in 600 s.")
+    expect(opened.locator("#rows tr").first).to_contain_text("delivery")
     opened.click("#stop")
+    expect(opened.locator("#count")).to_have_text("256 of 300 texts")
     expect(opened.locator("#many-form [type=submit]")).to_have_text("Go on")
     opened.unroute("**/predict")
     opened.click("#many-form [type=submit]")
