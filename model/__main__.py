@@ -11,6 +11,7 @@ from typing import Literal
 from .cli import ArgumentParser, run
 from .errors import InputError
 from .folders import Job, score_folder
+from .hub import local_folder
 from .options import InferenceOptions
 from .rows import Row, Rows, read_rows
 from .scoring import ScoringOptions, score_file, score_rows, to_lines
@@ -20,7 +21,7 @@ from .scoring import ScoringOptions, score_file, score_rows, to_lines
 class ClassifyArguments:
     """What to classify, and with which checkpoint."""
 
-    checkpoint: str = field(metadata={"help": "Folder that textcnn-train wrote."})
+    checkpoint: str = field(metadata={"help": "Folder that textcnn-train wrote, or hf://organisation/name."})
     input: str | None = field(
         default=None,
         metadata={"help": ".csv, .tsv, .jsonl or .parquet, else one text a line; .gz too; a folder; - for stdin."},
@@ -73,7 +74,7 @@ def _classify(argv: list[str]) -> None:
     texts: list[str] = positional.texts
     if texts and (arguments.input or arguments.output) is not None:
         raise InputError(f"texts exclude --input and --output, got {len(texts)} texts")
-    job = Job(arguments.checkpoint, arguments.device, options, arguments.scoring)
+    job = Job(local_folder(arguments.checkpoint), arguments.device, options, arguments.scoring)
     if arguments.output is None:
         rows = (Row(number, text, None) for number, text in enumerate(texts, 1)) if texts else None
         show = arguments.format is None and sys.stdout.isatty()

@@ -1,0 +1,124 @@
+"""`hf://` checkpoints, fetched by the real huggingface_hub from a hub on this machine."""
+
+import json
+import threading
+from collections.abc import Iterator
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+
+from model.__main__ import main
+from model.classifier import TextClassifier
+from model.errors import InputError
+from model.hub import local_folder
+from tests.checkpoints import write_checkpoint
+
+SHA = "5" * 40
+
+
+class Hub(ThreadingHTTPServer):
+    """The three routes that a snapshot needs, over the files of one folder; counts what is downloaded."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.folder = folder
+        self.downloads: list[str] = []
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Hub
+
+    def do_GET(self) -> None:
+        parts = self.path.partition("?")[0].strip("/").split("/")
+        names = sorted(path.name for path in self.server.folder.iterdir())
+        if parts[:4] == ["api", "models", "shop", "intents"] and parts[-1] in ("main", SHA):
+            found = {"id": "shop/intents", "sha": SHA, "siblings": [{"rfilename": name} for name in names]}
+            entries = [{"type": "file", "path": name, "oid": SHA, "size": len(self._file(name))} for name in names]
+            self._send(200, json.dumps(entries if "tree" in parts else found).encode())
+        elif parts[:3] == ["shop", "intents", "resolve"] and parts[-1] in names:
+            self.server.downloads += [parts[-1]] if self.command == "GET" else []
+            self._send(200, self._file(parts[-1]))
+        else:
+            kind = "RevisionNotFound" if parts[:4] == ["api", "models", "shop", "intents"] else "RepoNotFound"
+            self._send(404, b"{}", kind)
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def _file(self, name: str) -> bytes:
+        return (self.server.folder / name).read_bytes()
+
+    def _send(self, status: int, body: bytes, error: str = "") -> None:
+        self.send_response(status)
+        for name, value in {
+            "Content-Length": str(len(body)),
+            "ETag": f'"{sha256(body).hexdigest()}"',
+            "X-Repo-Commit": SHA,
+            **({"X-Error-Code": error} if error else {}),
+        }.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    hub = Hub(write_checkpoint(tmp_path / "remote"))
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.removeprefix(constants.ENDPOINT)
+    endpoint = f"http://127.0.0.1:{hub.server_port}"
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + template)
+    monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "home"))
+    thread = threading.Thread(target=hub.serve_forever, args=(0.01,))
+    thread.start()
+    yield hub
+    hub.shutdown()
+    thread.join()
+    hub.server_close()
+
+
+def test_a_folder_is_itself() -> None:
+    assert local_folder("runs/quickstart") == "runs/quickstart"
+
+
+def test_a_hub_checkpoint_is_fetched_once_and_answers_alike(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--checkpoint", "hf://shop/intents", "--device", "cpu", "退款"]) == 0
+    here = TextClassifier.from_pretrained(hub.folder, "cpu")(["退款"])[0].to_dict()
+    assert json.loads(capsys.readouterr().out) == {"text": "退款", **here}
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(hub.downloads)
+    folder = Path(local_folder("hf://shop/intents@main"))
+    assert TextClassifier.from_pretrained(folder, "cpu").name == "intents@main"
+    assert not list(folder.glob("*.py"))  # no code comes along
+    hub.downloads.clear()
+    assert local_folder("hf://shop/intents@main") == str(folder)
+    assert hub.downloads == []
+
+
+def test_without_a_connection_the_last_files_serve(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = local_folder("hf://shop/intents")
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    assert local_folder("hf://shop/intents") == folder
+    with pytest.raises(InputError, match=r"^checkpoint 'hf://shop/other' cannot be fetched \(.*\)$"):
+        local_folder("hf://shop/other")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("hf://intents", "checkpoint must be a folder or hf://organisation/name[@revision], got 'hf://intents'"),
+        ("hf://shop/../x", "checkpoint must be a folder or hf://"),
+        ("hf://shop/none", "checkpoint 'hf://shop/none' cannot be fetched ("),
+        ("hf://shop/intents@v9", "checkpoint 'hf://shop/intents@v9' cannot be fetched ("),
+    ],
+)
+def test_mistakes_are_one_sentence(hub: Hub, name: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        local_folder(name)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
