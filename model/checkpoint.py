@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,9 @@ def read_network(folder: Path, config: CheckpointConfig) -> TextCnn:
     try:
         weights = {name.removeprefix(_WRAPPER): tensor for name, tensor in load_file(path).items()}
         network.load_state_dict(weights, assign=True)
-    except FileNotFoundError as error:
+    except FileNotFoundError as error:  # of one that may not be read too
+        if path.exists():
+            raise InputError(f"{path} must be readable for user {os.geteuid()}, it is not") from error
         raise InputError(f"checkpoint has no {WEIGHTS}: {str(folder)!r}") from error
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is broken or cut off ({error})") from error

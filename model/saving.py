@@ -8,7 +8,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerFast
 from transformers.utils import logging
 
-from .checkpoint import CONFIG
+from .checkpoint import CONFIG, WEIGHTS
 from .configuration_textcnn import TextCnnConfig
 from .modeling_textcnn import TextCnnForSequenceClassification
 
@@ -34,6 +34,7 @@ def save_checkpoint(
     with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as name:
         beside = Path(name)
         _without_progress_bar(network, beside)
+        shutil.copymode(beside / CONFIG, beside / WEIGHTS)  # safetensors lets nobody else read what it writes
         tokenizer.save_pretrained(beside)
         for file_name, content in extra_files.items():
             (beside / file_name).write_bytes(content.encode() if isinstance(content, str) else content)

@@ -1,7 +1,10 @@
 """The checkpoint folder: equality to the bit after a round trip, a sentence for every defect."""
 
 import json
-from collections.abc import Callable
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,32 @@ def test_holds_everything_and_nothing_half_written(tmp_path: Path) -> None:
         "tokenizer.json",
         "tokenizer_config.json",
     }
+
+
+def test_whoever_may_read_the_configuration_may_read_the_weights(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path)
+    assert len({path.stat().st_mode for path in folder.iterdir() if path.is_file()}) == 1
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to become somebody else")
+def test_weights_that_may_not_be_read_are_not_called_missing() -> None:
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folders admit nobody
+        folder = write_checkpoint(Path(name))
+        folder.chmod(0o755)
+        (folder / "model.safetensors").chmod(0o600)
+        config = read_config(folder)
+        with pytest.raises(InputError, match=r"safetensors must be readable for user 65534, it is not"), nobody():
+            read_network(folder, config)
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """Run as a user who owns nothing."""
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 def test_weights_and_logits_are_equal_to_the_bit_after_a_round_trip(tmp_path: Path) -> None:
