@@ -46,7 +46,7 @@ def serve(
     """Check everything that can be checked beforehand, then serve; raises `InputError` for what is wrong."""
     from model.hub import local_folder
 
-    from .config import bind, check_checkpoint, check_numbers, choose_devices
+    from .config import bind, check_checkpoint, check_dialects, check_numbers, choose_devices
     from .log import AccessLog
     from .routes import Keys
     from .server import Server, StartUpError
@@ -54,6 +54,7 @@ def serve(
     from .worker import load_classifier
 
     check_numbers(arguments, limits)
+    arguments.dialects = check_dialects(arguments.dialects)
     arguments.checkpoint = local_folder(arguments.checkpoint)
     name = check_checkpoint(arguments.checkpoint)
     devices = choose_devices(arguments.device, arguments.devices)

@@ -10,6 +10,8 @@ from litserve.connector import check_cuda_with_nvidia_smi
 
 from model.errors import InputError
 
+DIALECTS = ("hf", "tei", "vllm", "kserve")
+
 
 @dataclass
 class ServiceArguments:
@@ -25,6 +27,10 @@ class ServiceArguments:
     threads: int = field(default=1, metadata={"help": "Torch threads of each worker."})
     cors_origins: list[str] = field(
         default_factory=list, metadata={"help": "Origins whose pages may ask from a browser; none by default."}
+    )
+    dialects: list[str] = field(
+        default_factory=lambda: list(DIALECTS),
+        metadata={"help": "Other services' APIs to speak as well: hf, tei, vllm, kserve; none for no other."},
     )
     access_log: bool = field(default=False, metadata={"help": "Write one JSON object a request to stdout."})
 
@@ -44,6 +50,14 @@ class Limits:
     pass_timeout_s: float = field(
         default=10.0, metadata={"help": "Seconds of one pass after which its worker counts as hung and is replaced."}
     )
+
+
+def check_dialects(names: list[str]) -> list[str]:
+    """The dialects to speak; raises `InputError` for one that is not known."""
+    for name in names:
+        if name not in DIALECTS and names != ["none"]:
+            raise InputError(f"dialects must be among {', '.join(DIALECTS)}, or none alone, got {name!r}")
+    return [] if names == ["none"] else names
 
 
 def check_numbers(arguments: ServiceArguments, limits: Limits) -> None:

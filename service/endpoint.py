@@ -35,6 +35,7 @@ class Service:
     api_key: str | None = None
     observers: Sequence[Observer] = ()  # besides the metrics
     cors_origins: Sequence[str] = ()
+    dialects: Sequence[str] = ()  # by their names in `dialects.table`
 
     def replied(self, exchange: Exchange) -> None:
         """Tell everybody that a request has got its reply."""
@@ -84,7 +85,7 @@ class Endpoint:
 
     `job.fragments` joined by commas are the predictions of `/predict`, one object a text, in order; `job.latency` and
     `job.model` say what they cost and who made them. Errors look as in `/predict` unless `render_error` says otherwise.
-    List the class in `routes.ENDPOINTS`. A route may have parameters, such as `/models/{name}/infer`, which come in
+    List the class in `dialects.table`. A route may have parameters, such as `/models/{name}/infer`, which come in
     `incoming.scope["path_params"]`.
     """
 

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .admin import Reload, reload_route
 from .config import Limits
+from .dialects.table import endpoints_of, extra_routes
 from .endpoint import Endpoint, Service
 from .errors import ErrorType, Headers, ServiceError
 from .exchange import OTHER_ROUTE, Exchange, choose_request_id
@@ -84,7 +85,7 @@ class FastPath:
         self._service.replied(exchange)
 
 
-ENDPOINTS: list[type[Endpoint]] = [PredictEndpoint]  # every route that classifies; a dialect is listed here
+ENDPOINTS: list[type[Endpoint]] = [PredictEndpoint]  # always there; `--dialects` adds others
 
 
 def install(app: Starlette, service: Service, keys: Keys, reload: Reload) -> None:
@@ -93,7 +94,7 @@ def install(app: Starlette, service: Service, keys: Keys, reload: Reload) -> Non
     if keys.admin:
         app.router.routes.append(reload_route(keys.admin, service, reload))
     app.router.redirect_slashes = False
-    endpoints = [kind(service) for kind in ENDPOINTS]
+    endpoints = [kind(service) for kind in (*ENDPOINTS, *endpoints_of(service.dialects))]
     app.user_middleware[:] = [Middleware(FastPath, endpoints=endpoints, service=service)]
     if service.cors_origins:
         browsers = Middleware(
@@ -133,6 +134,7 @@ def _routes(service: Service, document: dict[str, Any]) -> list[BaseRoute]:
         Route("/openapi.json", openapi),
         Route("/docs", _docs),
         *page_routes(),
+        *extra_routes(service),
         Mount(_ASSETS, StaticFiles(directory=Path(fastapi_offline.__file__).parent / "static")),
     ]
 

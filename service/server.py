@@ -26,6 +26,7 @@ from model.errors import InputError
 from .batcher import Batcher
 from .channels import ApiChannel, WorkerReports, keep_one_end
 from .config import Limits, ServiceArguments
+from .dialects.table import endpoints_of
 from .drain import Drain
 from .endpoint import Service
 from .errors import ErrorType, ServiceError
@@ -77,12 +78,15 @@ class Server(LitServer):  # type: ignore[misc]  # LitServe ships no types
             disable_openapi_url=True,  # our document replaces it
         )
         self.uvicorn_graceful_timeout = int(limits.timeout_s) + 1  # seconds: every accepted request ends before
-        self.metrics = Metrics([kind.route for kind in ENDPOINTS], arguments.api_servers + 1)
+        routes = [kind.route for kind in (*ENDPOINTS, *endpoints_of(arguments.dialects))]
+        self.metrics = Metrics(routes, arguments.api_servers + 1)
         self.metrics.use_row(arguments.api_servers)  # the API processes have those before
         self._supervisor = Supervisor(self, self._channels, self.metrics, announce)
         batcher = Batcher(limits.max_batch_size, limits.max_waiting_texts, limits.pass_timeout_s, self.metrics)
         self.gateway = Gateway(batcher, len(self._worker_devices))
-        service = Service(self.gateway, limits, self.metrics, keys.api, observers, arguments.cors_origins)
+        service = Service(
+            self.gateway, limits, self.metrics, keys.api, observers, arguments.cors_origins, arguments.dialects
+        )
         install(self.app, service, keys, self._reload)
 
     def serve(self) -> int:

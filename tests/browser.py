@@ -2,14 +2,14 @@
 
 import json
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.node import node_module
 
 # Chromium is to speak to the page's server and to nobody else.
 _FLAGS = [
@@ -17,7 +17,6 @@ _FLAGS = [
     *("--disable-component-update", "--disable-sync"),
     "--host-resolver-rules=MAP page.test 127.0.0.1",  # a host that is not trusted as localhost is
 ]
-_FOLDER = Path(__file__).parent
 
 
 @contextmanager
@@ -66,14 +65,5 @@ def accessibility_violations(opened: Page) -> list[str]:
 
 
 def _axe() -> str:
-    script = _FOLDER / "node_modules" / "axe-core" / "axe.min.js"
-    if not script.exists():
-        npm = shutil.which("npm")
-        if npm is None:
-            pytest.skip("needs npm, for axe-core")
-        installed = subprocess.run(
-            [npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=_FOLDER, capture_output=True, check=False
-        )
-        if installed.returncode != 0:
-            pytest.skip("needs a registry of npm packages, for axe-core")
+    script = node_module("axe-core") / "axe.min.js"
     return script.read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ import pytest
 
 from model.errors import InputError
 from service.__main__ import main
-from service.config import bind, choose_devices
+from service.config import bind, check_dialects, choose_devices
 
 
 @pytest.fixture
@@ -86,3 +86,10 @@ def test_a_reply_never_waits_for_an_acknowledgement() -> None:
         accepted, _ = listener.accept()
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         accepted.close()
+
+
+def test_dialects_by_name() -> None:
+    assert check_dialects(["hf", "tei"]) == ["hf", "tei"]
+    assert check_dialects(["none"]) == []
+    with pytest.raises(InputError, match="dialects must be among hf, tei, vllm, kserve, or none alone, got 'grpc'"):
+        check_dialects(["hf", "grpc"])

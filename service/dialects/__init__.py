@@ -1,0 +1,1 @@
+"""Other services' ways to ask for a classification, so that their clients work against this one."""

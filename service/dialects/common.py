@@ -1,0 +1,89 @@
+"""What the dialects share: reading a body, checking texts, and the scores of a finished job."""
+
+import math
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import from_json
+
+from service.config import Limits
+from service.endpoint import Service
+from service.errors import ErrorType, ServiceError
+from service.job import Job
+from service.wire import Hello
+
+_TINY = 1e-38  # below it a 32-bit probability has no logarithm worth having
+
+
+class Body(BaseModel):
+    """A request; what a dialect's clients send and this service has no use for is ignored, as their own servers do."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+
+AnyBody = TypeVar("AnyBody", bound=Body)
+
+
+def read(kind: type[AnyBody], body: bytes) -> AnyBody:
+    """The body as a `kind`; raises `ServiceError` naming the field, the rule and the value received."""
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        problem = max(error.errors(include_url=False), key=lambda problem: len(problem["loc"]))
+    if problem["type"] == "json_invalid":
+        reason = problem["ctx"]["error"]
+        raise ServiceError(ErrorType.INVALID_JSON, f"body: must be JSON in UTF-8, got {len(body)} bytes with: {reason}")
+    field = str(problem["loc"][0]) if problem["loc"] else "body"
+    shown = repr(problem["input"])
+    raise invalid(f"{field}: {problem['msg'].lower()}, got {shown if len(shown) <= 80 else shown[:80] + '…'}")
+
+
+def check_texts(texts: list[str], limits: Limits, field: str) -> list[str]:
+    """The texts; raises `ServiceError` where they are none, too many or too long."""
+    if not 1 <= len(texts) <= limits.max_texts:
+        raise invalid(f"{field}: must be from 1 to {limits.max_texts} texts, got {len(texts)}")
+    longest = max(map(len, texts))
+    if longest > limits.max_characters:
+        raise invalid(f"{field}: must be at most {limits.max_characters} characters a text, got {longest}")
+    return texts
+
+
+def invalid(message: str) -> ServiceError:
+    """A well-formed request that asks for what cannot be."""
+    return ServiceError(ErrorType.VALIDATION, message)
+
+
+def model_of(service: Service) -> Hello:
+    """What the first worker says of its checkpoint; raises `ServiceError` while there is none."""
+    hellos = service.gateway.hellos
+    if not hellos:
+        raise ServiceError(ErrorType.OVERLOADED, "workers: at least one must be ready, got none")
+    return hellos[0]
+
+
+def check_model(service: Service, name: str | None) -> None:
+    """Raise `ServiceError` unless `name` is absent or the served model's."""
+    if name is not None and name != (served := model_of(service).model["name"]):
+        raise ServiceError(ErrorType.NOT_FOUND, f"model: must be {served!r}, got {name[:80]!r}")
+
+
+def scores_of(job: Job, service: Service) -> list[dict[str, float]]:
+    """For each text its scores by label, descending; a number's only label is the name of its column."""
+    found: list[dict[str, Any]] = from_json(b"[%b]" % b",".join(job.fragments))
+    return [
+        prediction["scores"] if "scores" in prediction else {model_of(service).labels[0]: prediction["value"]}
+        for prediction in found
+    ]
+
+
+def raw(score: float, problem_type: str) -> float:
+    """The logit behind a probability: its log odds for one of several labels, else its logarithm.
+
+    Logits of exclusive classes are known up to a constant only; these are the ones whose exponentials add up to 1.
+    """
+    if problem_type == "regression":
+        return score
+    logarithm = math.log(max(score, _TINY))
+    if problem_type != "multi_label_classification":
+        return logarithm
+    return logarithm - math.log(max(1 - score, 2**-24))  # half a step below 1 in 32 bits

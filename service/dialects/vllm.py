@@ -1,0 +1,48 @@
+"""`POST /classify`: vLLM's classification API, in the manner of OpenAI's."""
+
+from pydantic_core import to_json
+
+from service.endpoint import Endpoint, Incoming, Query, Reply
+from service.errors import ErrorType, ServiceError
+from service.job import Job
+from service.wire import Options
+
+from .common import Body, check_model, check_texts, model_of, read, scores_of
+
+
+class _Request(Body):
+    input: str | list[str]
+    model: str | None = None
+
+
+class Vllm(Endpoint):
+    """`{"input": str | [str], "model"?}` to a list of labels with the probabilities of all classes in their order."""
+
+    route = "/classify"
+
+    def parse(self, incoming: Incoming) -> Query:
+        """The texts; a model that is named must be the served one."""
+        request = read(_Request, incoming.body)
+        check_model(self.service, request.model)
+        texts = [request.input] if isinstance(request.input, str) else request.input
+        return Query(check_texts(texts, self.service.limits, "input"), Options())
+
+    def render(self, query: Query, job: Job) -> Reply:
+        """One entry a text."""
+        labels = model_of(self.service).labels
+        data = [
+            {
+                "index": index,
+                "label": next(iter(scores)),
+                "probs": [scores[label] for label in labels],
+                "num_classes": len(labels),
+            }
+            for index, scores in enumerate(scores_of(job, self.service))
+        ]
+        return Reply(to_json({"object": "list", "model": job.model["name"], "data": data}))
+
+    def render_error(self, error: ServiceError) -> tuple[int, Reply]:
+        """OpenAI's error body; what is invalid is a 400 there."""
+        status = 400 if error.error_type is ErrorType.VALIDATION else error.error_type.status
+        detail = {"message": error.message, "type": error.error_type.label, "param": None, "code": status}
+        return status, Reply(to_json({"error": detail}))

@@ -1,0 +1,197 @@
+"""Dialects: what their own clients make of the replies, and what is refused."""
+
+import json
+import math
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from huggingface_hub import InferenceClient
+
+from model.classifier import TextClassifier
+from service.config import DIALECTS
+from service.dialects.common import raw
+from service.dialects.table import DIALECTS as TABLE
+from tests.node import node_module
+from tests.servers import FakeClassifier, RunningServer, application, run, server
+
+TEXTS = ["money back", "late courier", "非常 满意"]
+
+
+def ask(path: str, body: Any = None, dialects: tuple[str, ...] = DIALECTS, json_size: int = 0) -> httpx.Response:
+    async def scenario() -> httpx.Response:
+        async with application(FakeClassifier(), dialects=dialects) as client:
+            if isinstance(body, bytes):
+                return await client.post(
+                    path, content=body, headers={"Inference-Header-Content-Length": str(json_size)}
+                )
+            return await (client.get(path) if body is None else client.post(path, json=body))
+
+    return run(scenario())
+
+
+def test_every_dialect_has_a_name_that_the_flag_takes() -> None:
+    assert tuple(TABLE) == DIALECTS
+
+
+def test_hugging_face_nests_labels_and_scores() -> None:
+    assert ask("/hf", {"inputs": "a"}).json()[0][0] == {"label": "a", "score": 0.75}
+    body = {"inputs": ["a", "b"], "parameters": {"top_k": 2, "function_to_apply": "none"}, "options": {"x": 1}}
+    rows = ask("/hf", body).json()
+    assert [row[0]["label"] for row in rows] == ["a", "b"]
+    assert rows[0][0]["score"] == pytest.approx(math.log(0.75))
+
+
+def test_text_embeddings_inference_is_flat_for_one_text_and_nested_for_a_batch() -> None:
+    for inputs in ("a", ["a"]):
+        reply = ask("/tei/predict", {"inputs": inputs, "truncate": True})
+        assert reply.json()[0] == {"score": 0.75, "label": "a"}
+        assert {"x-compute-time", "x-total-time", "x-queue-time", "x-inference-time"} <= set(reply.headers)
+        assert reply.headers["x-compute-characters"] == "1"
+    batch = ask("/tei/predict", {"inputs": [["a"], ["b"]], "raw_scores": True}).json()
+    assert [row[0]["label"] for row in batch] == ["a", "b"]
+    assert batch[0][0]["score"] == pytest.approx(math.log(0.75))
+    info = ask("/tei/info").json()
+    assert info["model_type"]["classifier"]["id2label"] == {"0": "a", "1": "other", "2": "third"}
+
+
+def test_vllm_gives_probabilities_in_the_order_of_the_labels() -> None:
+    reply = ask("/classify", {"input": ["a"], "model": "fake", "encoding_format": "x"}).json()
+    assert reply["object"] == "list"
+    assert reply["data"] == [{"index": 0, "label": "a", "probs": [0.75, 0.2, 0.05], "num_classes": 3}]
+
+
+def test_kserve_speaks_json_and_metadata() -> None:
+    tensor = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["a"]}
+    reply = ask("/v2/models/fake/infer", {"id": "7", "inputs": [tensor]}).json()
+    assert reply["id"] == "7"
+    scores, label = reply["outputs"]
+    assert scores["shape"] == [1, 3]
+    assert scores["data"] == pytest.approx([0.75, 0.2, 0.05])
+    assert label == {"name": "label", "datatype": "BYTES", "shape": [1], "data": ["a"]}
+    assert ask("/v2/health/ready").json() == {"ready": True}
+    assert ask("/v2/models/fake").json()["outputs"][0]["shape"] == [-1, 3]
+    assert ask("/v2/models/other/ready").status_code == 503
+    assert ask("/v2/models/other").status_code == 404
+
+
+PAIR = {"name": "text", "datatype": "BYTES", "shape": [2], "data": ["a"]}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "message"),
+    [
+        ("/hf", {"inputs": []}, 422, "inputs: must be from 1 to 1024 texts, got 0"),
+        ("/hf", {"inputs": 5}, 422, "inputs: input should be a valid"),
+        ("/hf", {"inputs": "a", "parameters": {"function_to_apply": "sigmoid"}}, 422, "function_to_apply: must be"),
+        ("/hf", {"inputs": "a", "parameters": {"top_k": 0}}, 422, "parameters: input should be greater"),
+        ("/tei/predict", {"inputs": ["a", "b"]}, 413, 'inputs: must be "text", ["text"] or [["text"], ["text"]]'),
+        ("/tei/predict", {"inputs": []}, 413, "inputs: must be"),
+        ("/tei/predict", {"inputs": "a", "truncate": False}, 413, "truncate: must be true or absent"),
+        ("/classify", {"input": "a", "model": "x"}, 404, "model: must be 'fake', got 'x'"),
+        ("/classify", {"inputs": "a"}, 400, "input: field required"),
+        ("/v2/models/x/infer", {"inputs": []}, 404, "model: must be 'fake', got 'x'"),
+        ("/v2/models/fake/infer", {"inputs": []}, 422, 'inputs: must be one tensor named "text"'),
+        ("/v2/models/fake/infer", {"inputs": [PAIR]}, 422, "shape: must hold 1 texts, got [2]"),
+        ("/v2/models/fake/infer", {"inputs": [PAIR | {"data": None}]}, 422, "inputs: must have data"),
+    ],
+)
+def test_mistakes_are_named(path: str, body: Any, status: int, message: str) -> None:
+    reply = ask(path, body)
+    assert reply.status_code == status
+    error = reply.json()["error"]
+    assert (error["message"] if isinstance(error, dict) else error).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("tail", "message"),
+    [(b"\x05\x00\x00\x00ab", "text: element 0 must end within"), (b"\x01\x00\x00\x00\xff", "text: element 0 must be")],
+)
+def test_broken_binary_tensors_are_named(tail: bytes, message: str) -> None:
+    head = b'{"inputs":[{"name":"text","datatype":"BYTES","shape":[1],"parameters":{"binary_data_size":%d}}]}' % len(
+        tail
+    )
+    reply = ask("/v2/models/fake/infer", head + tail, json_size=len(head))
+    assert reply.status_code == 422
+    assert reply.json()["error"].startswith(message)
+    too_long = ask("/v2/models/fake/infer", head, json_size=9999)
+    assert too_long.json()["error"].startswith("Inference-Header-Content-Length: must be at most")
+
+
+def test_a_dialect_that_is_not_spoken_is_not_there() -> None:
+    assert ask("/hf", {"inputs": "a"}, dialects=("tei",)).status_code == 404
+    assert ask("/v2/health/live", dialects=()).status_code == 404
+    assert ask("/tei/predict", {"inputs": "a"}, dialects=("tei",)).status_code == 200
+
+
+def test_raw_scores_give_back_the_probabilities() -> None:
+    assert math.exp(raw(0.3, "single_label_classification")) == pytest.approx(0.3)
+    assert 1 / (1 + math.exp(-raw(0.3, "multi_label_classification"))) == pytest.approx(0.3)
+    assert math.isfinite(raw(0.0, "single_label_classification"))
+    assert math.isfinite(raw(1.0, "multi_label_classification"))
+    assert raw(-3.5, "regression") == -3.5
+
+
+@pytest.fixture(scope="module")
+def running(checkpoint: Path) -> Iterator[RunningServer]:
+    with server(checkpoint, "--device", "cpu") as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def expected(checkpoint: Path) -> list[dict[str, float]]:
+    return [prediction.scores or {} for prediction in TextClassifier.from_pretrained(checkpoint, "cpu")(TEXTS)]
+
+
+@pytest.mark.slow
+def test_the_client_of_hugging_face(running: RunningServer, expected: list[dict[str, float]]) -> None:
+    client = InferenceClient(model=f"{running.url}/hf")
+    for text, scores in zip(TEXTS, expected, strict=True):
+        found = client.text_classification(text)
+        assert {element.label: element.score for element in found} == pytest.approx(scores, abs=1e-6)
+        (best,) = client.text_classification(text, top_k=1)
+        assert best.label == next(iter(scores))
+
+
+@pytest.mark.slow
+def test_the_javascript_client_of_hugging_face(running: RunningServer, expected: list[dict[str, float]]) -> None:
+    package = node_module("@huggingface/inference")
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("needs node")
+    program = f"""
+        import {{ InferenceClient }} from "{package}/dist/esm/index.js";
+        const client = new InferenceClient(undefined, {{ endpointUrl: "{running.url}/hf" }});
+        console.log(JSON.stringify(await client.textClassification({{ inputs: {json.dumps(TEXTS[0])} }})));
+    """
+    command = [node, "--input-type=module", "--eval", program]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    found = {element["label"]: element["score"] for element in json.loads(finished.stdout)}
+    assert found == pytest.approx(expected[0], abs=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("binary", [True, False])
+def test_the_client_of_triton(running: RunningServer, expected: list[dict[str, float]], binary: bool) -> None:
+    triton: Any = pytest.importorskip("tritonclient.http", reason="needs tritonclient[http]")
+    with triton.InferenceServerClient(running.url.removeprefix("http://")) as client:
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        assert client.is_model_ready("checkpoint")
+        labels = sorted(expected[0])  # as the checkpoint has them
+        assert client.get_model_metadata("checkpoint")["outputs"][0]["shape"] == [-1, len(labels)]
+        tensor = triton.InferInput("text", [len(TEXTS)], "BYTES")
+        tensor.set_data_from_numpy(np.array([text.encode() for text in TEXTS], dtype=object), binary_data=binary)
+        outputs = [triton.InferRequestedOutput(name, binary_data=binary) for name in ("scores", "label")]
+        for wanted in (outputs, None):
+            result = client.infer("checkpoint", [tensor], outputs=wanted)
+            by_label = [[scores[label] for label in labels] for scores in expected]
+            np.testing.assert_allclose(result.as_numpy("scores"), by_label, atol=1e-6)
+            decoded = [text.decode() if isinstance(text, bytes) else text for text in result.as_numpy("label")]
+            assert decoded == [next(iter(scores)) for scores in expected]
