@@ -1,19 +1,25 @@
 """How an API process ends without losing a request.
 
-It stops being ready, and its replies ask the clients to close their connections; then it takes the connections that the
-kernel has accepted meanwhile and refuses new ones; then uvicorn waits for the last replies.
+It stops being ready, and its replies ask the clients to close their connections; then no new connection begins while
+those that have begun are taken; then new ones are refused, and uvicorn waits for the last replies.
 """
 
 import asyncio
+import ctypes
 import signal
 import socket
+import struct
+import sys
 from contextlib import suppress
 from typing import Any
 
 from .gateway import Gateway
 
 GRACE_S = 0.5  # seconds for load balancers to see that /ready is false, and for clients to hang up
-LAST_S = 0.2  # seconds for the last connections to send their requests
+LAST_S = 0.4  # seconds for the last connections to be made, and again for them to send their requests
+_SO_ATTACH_FILTER = 26  # Linux, asm-generic/socket.h
+# Classic BPF: (code, jump if true, jump if false, constant), on the TCP header; drop what has the SYN flag, keep the rest.
+_DROP_SYN = ((0x30, 0, 0, 13), (0x45, 1, 0, 2), (0x06, 0, 0, 0xFFFFFFFF), (0x06, 0, 0, 0))
 
 
 class Drain:
@@ -38,7 +44,12 @@ class Drain:
         self._gateway.draining = self._gateway.batcher.closing = True
         # Another API process may be the first to stop listening on the socket that all share.
         self._loop.set_exception_handler(lambda *_: None)
-        self._loop.call_later(GRACE_S, self._stop_listening)
+        self._loop.call_later(GRACE_S, self._end_the_queue)
+
+    def _end_the_queue(self) -> None:
+        """No connection begins from now on, so that none can be reset between the last one taken and the refusal."""
+        ignore_new_connections(self._listener)
+        self._loop.call_later(LAST_S, self._stop_listening)
 
     def _stop_listening(self) -> None:
         """Take who has connected already, then refuse: closing the socket alone would reset those in its queue."""
@@ -58,3 +69,18 @@ class Drain:
             config=server.config, server_state=server.server_state, app_state=server.lifespan.state
         )
         return protocol
+
+
+def ignore_new_connections(listener: socket.socket) -> None:
+    """Let the kernel drop requests to connect, while handshakes that have begun come to their end.
+
+    Who asks meanwhile asks again a second later, as TCP does. Only Linux can do it (socket(7), SO_ATTACH_FILTER);
+    elsewhere nothing happens.
+    """
+    if sys.platform != "linux":
+        return
+    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in _DROP_SYN))
+    with suppress(OSError):
+        listener.setsockopt(
+            socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", len(_DROP_SYN), ctypes.addressof(program))
+        )
