@@ -18,7 +18,7 @@ from .gateway import Gateway
 GRACE_S = 0.5  # seconds for load balancers to see that /ready is false, and for clients to hang up
 LAST_S = 0.4  # seconds for the last connections to be made, and again for them to send their requests
 _SO_ATTACH_FILTER = 26  # Linux, asm-generic/socket.h
-# Classic BPF: (code, jump if true, jump if false, constant), on the TCP header; drop what has the SYN flag, keep the rest.
+# Classic BPF: (code, jump if true, jump if false, constant), on the TCP header; what has the SYN flag is dropped.
 _DROP_SYN = ((0x30, 0, 0, 13), (0x45, 1, 0, 2), (0x06, 0, 0, 0xFFFFFFFF), (0x06, 0, 0, 0))
 
 
