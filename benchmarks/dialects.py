@@ -1,4 +1,4 @@
-"""What a request costs in each dialect beside `/predict`: one client, one text a request, in turns.
+"""What a request costs in each dialect, or with its evidence, beside `/predict`: one client, one text, in turns.
 
 python -m benchmarks.dialects --checkpoint runs/quickstart
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.alternation import alternate
 from benchmarks.environment import describe
-from benchmarks.running import Server
+from benchmarks.running import ROOT, Server
 
 RESULT = Path(__file__).with_name("results") / "dialects.json"
 
@@ -26,6 +26,7 @@ def requests(model: str) -> dict[str, tuple[str, Callable[[str], object]]]:
 
     return {
         "predict": ("/predict", lambda text: {"inputs": text}),
+        "explain": ("/predict", lambda text: {"inputs": text, "explain": True}),
         "hf": ("/hf", lambda text: {"inputs": text}),
         "tei": ("/tei/predict", lambda text: {"inputs": text}),
         "vllm": ("/classify", lambda text: {"input": text}),
@@ -40,7 +41,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60)
     arguments = parser.parse_args()
     flags = ["--checkpoint", arguments.checkpoint, "--port", "PORT", "--device", "cpu"]
-    numbers = itertools.count()
+    lines = (ROOT / "training" / "quickstart" / "test.jsonl").read_text(encoding="utf-8").splitlines()
+    texts = itertools.cycle([json.loads(line)["text"] for line in lines])
     with Server("textcnn", [sys.executable, "-m", "service", *flags]).running() as server:
         connection = HTTPConnection(*server.address)
 
@@ -57,7 +59,7 @@ def main() -> int:
         candidates = {
             name: asking(path, body) for name, (path, body) in requests(Path(arguments.checkpoint).name).items()
         }
-        found = alternate(candidates, lambda: f"where is my parcel number {next(numbers)}?", arguments.seconds)
+        found = alternate(candidates, lambda: next(texts), arguments.seconds)
     for name, figures in found.items():
         figures["over_predict"] = round(figures["p50_us"] / found["predict"]["p50_us"], 3)
         print(f"{name:8} {figures['p50_us']:8.1f} µs   {figures['over_predict']:.3f} of /predict")

@@ -44,7 +44,7 @@ print(count * int(sys.argv[2]) / float(sys.argv[3]))
 def main() -> None:
     """Write the result file and print the tables."""
     arguments = _parse()
-    checkpoint = _checkpoint(arguments.checkpoint)
+    checkpoint = with_checkpoint(arguments.checkpoint)
     with arguments.texts.open(encoding="utf-8") as lines:
         texts = [json.loads(line)["text"] for line in lines]
     found: dict[str, Any] = {**describe("python -m benchmarks.load"), "generator_us": own_cost_us(texts)}
@@ -210,7 +210,7 @@ def table(closed_loop: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _checkpoint(folder: Path) -> Path:
+def with_checkpoint(folder: Path) -> Path:
     """The checkpoint, trained on the quickstart data if it is not there."""
     if not (folder / "config.json").is_file():
         config = ["--config", "training/configs/quickstart.yaml", "--output_dir", str(folder), "--overwrite_output_dir"]

@@ -55,8 +55,9 @@ class Server:
                 self._wait(process, log)
                 yield self
             finally:
-                for one in self.processes():  # some have left the group
-                    one.kill()
+                if process.poll() is None:
+                    for one in self.processes():  # some have left the group
+                        one.kill()
                 process.wait()
 
     def _wait(self, process: "subprocess.Popen[bytes]", log: Any) -> None:
@@ -70,6 +71,11 @@ class Server:
             time.sleep(0.1)
         log.seek(0)
         sys.exit(f"error: {self.name} does not answer:\n{log.read()[-2000:]}")
+
+    def terminate(self) -> int:
+        """Its exit status after SIGTERM."""
+        self.root.terminate()
+        return int(self.root.wait(60))
 
     def pause(self) -> None:
         """Take the processors away from it."""

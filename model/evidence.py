@@ -6,7 +6,8 @@ does not say what the score would be without a piece. The windows are those by w
 (arXiv:1809.08037) read text CNNs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Protocol, TypedDict
 
 import numpy as np
@@ -16,6 +17,8 @@ from tokenizers import Encoding
 from torch import Tensor
 
 from .network_textcnn import TextCnnShape
+
+LAYOUTS = 256  # of windows over tokens, kept at a time
 
 # L tokens, F filters, W windows, K kernel sizes, C classes.
 
@@ -51,43 +54,52 @@ def explain(
     """
     weight, bias = network.output_layer
     terms = _terms(network.windows(encoding.ids), weight[label])  # (W, K)
-    starts, ends = _spans(shape, len(terms), encoding.offsets)  # (W, K)
-    nowhere = starts >= ends  # (W, K)
-    on_text = ~nowhere & (terms != 0)  # (W, K)
-    spans, piece = np.unique(starts[on_text] * (len(text) + 1) + ends[on_text], return_inverse=True)
-    contributions = np.bincount(piece, terms[on_text], len(spans))
-    order = np.argsort(-np.abs(contributions), kind="stable")
-    starts, ends = np.divmod(spans[order], len(text) + 1)
-    return float(bias[label]) + float(terms[nowhere].sum()), [
+    base, pieces = float(bias[label]), dict[tuple[int, int], float]()
+    spans = _spans(shape, len(terms), encoding.offsets)
+    for (start, end), term in zip(spans, terms.flatten().tolist(), strict=True):
+        if start >= end:
+            base += term
+        elif term:
+            pieces[start, end] = pieces.get((start, end), 0.0) + term
+    return base, [
         {"start": start, "end": end, "text": text[start:end], "contribution": contribution}
-        for start, end, contribution in zip(starts.tolist(), ends.tolist(), contributions[order].tolist(), strict=True)
+        for (start, end), contribution in sorted(pieces.items(), key=lambda piece: -abs(piece[1]))
     ]
 
 
-def _terms(activation: Tensor, weight: Tensor) -> NDArray[np.float64]:
+def _terms(activation: Tensor, weight: Tensor) -> Tensor:
     """What each window adds to the logit (W, K), of activations (W, K, F); windows that tie share a maximum."""
     pooled = activation.amax(dim=0)  # (K, F)
-    is_maximum = activation == pooled  # (W, K, F)
+    is_maximum = (activation == pooled).float()  # (W, K, F)
     shares = pooled * weight.view_as(pooled) / is_maximum.sum(dim=0)  # (K, F)
-    return (is_maximum * shares.float()).sum(dim=2).double().cpu().numpy()
+    return (is_maximum * shares).sum(dim=2)
 
 
-def _spans(
-    shape: TextCnnShape, windows: int, offsets: list[tuple[int, int]]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where the characters under each window start and end (W, K); those of a window without any do not."""
-    sizes = np.array(shape.kernel_sizes)  # (K,)
-    before = np.array([shape.total_padding(size) // 2 for size in shape.kernel_sizes])  # (K,), zeros
-    first = np.arange(windows)[:, None] * shape.stride - before  # (W, K), token under the first tap
-    last = first + (sizes - 1) * shape.dilation  # (W, K)
-    first = np.where(first < 0, first % shape.dilation, first)  # the first tap that is on the text
-    beyond = np.maximum(last - len(offsets) + 1, 0)
-    last -= -(-beyond // shape.dilation) * shape.dilation
-    outside = (first >= len(offsets)) | (last < first)  # (W, K)
+def _spans(shape: TextCnnShape, windows: int, offsets: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Where the characters under each window start and end, kernel size by kernel size; of none, not before the end."""
+    before = tuple(shape.total_padding(size) // 2 for size in shape.kernel_sizes)  # (K,), zeros
+    first, last = _taps(tuple(shape.kernel_sizes), before, shape.stride, shape.dilation, windows, len(offsets))
     # A special token stands on no characters: a window starts with the next token that does, or ends with the last one.
     bounds = np.array([(0, 0), *offsets, (0, 0)])  # (2 + L, 2)
     is_covered = bounds[:, 0] < bounds[:, 1]
     starts = np.minimum.accumulate(np.where(is_covered, bounds[:, 0], np.iinfo(np.int64).max)[::-1])[::-1]
     ends = np.maximum.accumulate(np.where(is_covered, bounds[:, 1], 0))
-    first, last = first.clip(-1, len(offsets)) + 1, last.clip(-1, len(offsets)) + 1
-    return np.where(outside, 0, starts[first]), np.where(outside, 0, ends[last])
+    return zip(starts[first].tolist(), ends[last].tolist(), strict=True)
+
+
+@lru_cache(LAYOUTS)
+def _taps(
+    kernel_sizes: tuple[int, ...], before: tuple[int, ...], stride: int, dilation: int, windows: int, tokens: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The tokens under the first and the last tap of each window that are on the text (W*K), counted from 1.
+
+    For a window that is not on it the last one is 0, which stands on no characters.
+    """
+    first = np.arange(windows)[:, None] * stride - np.array(before)  # (W, K)
+    last = first + (np.array(kernel_sizes) - 1) * dilation  # (W, K)
+    first = np.where(first < 0, first % dilation, first)
+    beyond = np.maximum(last - tokens + 1, 0)
+    last -= -(-beyond // dilation) * dilation
+    is_outside = (first >= tokens) | (last < first)  # (W, K)
+    first, last = first.clip(-1, tokens) + 1, np.where(is_outside, 0, last.clip(-1, tokens) + 1)
+    return first.ravel(), last.ravel()
