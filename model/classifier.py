@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from . import evidence
 from .checkpoint import CheckpointConfig, read_config, read_examples, read_network, read_tokenizer
@@ -24,6 +24,7 @@ from .network_textcnn import TextCnn
 from .options import InferenceOptions
 from .prediction import Prediction, predictions
 from .runner import build_runner, choose_network
+from .windows import Windows
 
 # B texts, C classes.
 
@@ -72,7 +73,8 @@ class TextClassifier:
         self.device = str(device)
         self.folded_bytes = network.table_bytes if isinstance(network, FoldedTextCnn) else 0
         self._network, self._shape, self._tokenizer = network, config, tokenizer
-        truncate(tokenizer, config.max_length, config.truncation_side)
+        self.windows = Windows.of(options, config)  # by which longer texts are read, if they are not cut
+        truncate(tokenizer, None if self.windows else config.max_length, config.truncation_side)
         self._run = build_runner(network, config, device, options)
 
     @classmethod
@@ -116,15 +118,19 @@ class TextClassifier:
     def explain(self, texts: Sequence[str], found: Sequence[Prediction], label: str | None = None) -> None:
         """Give each of the predictions `found` for `texts` the bias and the evidence of its best label, or of `label`.
 
-        Bias and contributions add up to the label's calibrated logit, or to the value of a regression. Raises
-        `InputError` for a label that the checkpoint does not have.
+        Bias and contributions add up to the label's calibrated logit, or to the value of a regression. Of a text that
+        is read in windows it is the evidence in the window with the highest score of the label. Raises `InputError`
+        for a label that the checkpoint does not have.
         """
         if label is not None and (self.problem_type == "regression" or label not in self.labels):
             raise InputError(f"explain_label must be a label of the checkpoint, got {label!r}")
         for text, encoding, prediction in zip(texts, encode(self._tokenizer, texts, offsets=True), found, strict=True):
             wanted = label or prediction.label
             index = 0 if wanted is None else self.labels.index(wanted)
-            prediction.bias, prediction.evidence = evidence.explain(self._network, self._shape, encoding, text, index)
+            token_ids, offsets = self._strongest_window(encoding, index)
+            prediction.bias, prediction.evidence = evidence.explain(
+                self._network, self._shape, token_ids, offsets, text, index
+            )
 
     def predictions(self, outputs: NDArray[np.float32], top_k: int | None = None) -> list[Prediction]:
         """Predictions for rows of `score`'s outputs (B, C)."""
@@ -139,12 +145,33 @@ class TextClassifier:
         begin = time.perf_counter()
         for chosen, token_ids in self._encoded(texts):
             tokenize_seconds += time.perf_counter() - begin
-            outputs[chosen], elapsed_ms = self._run(token_ids)
+            outputs[chosen], elapsed_ms, count = self._read(token_ids)
             inference_ms += elapsed_ms
-            passes += 1
+            passes += count
             begin = time.perf_counter()
         timing = Timing(self.device, self._run.clock, tokenize_seconds * 1e3, inference_ms, len(texts), passes)
         return outputs, timing
+
+    def _read(self, token_ids: list[list[int]]) -> tuple[NDArray[np.float32], float, int]:
+        """Outputs (B, C) of the token ids of B texts, the milliseconds and the passes that they took."""
+        if self.windows is None:
+            return *self._run(token_ids), 1
+        split = [self.windows.split(ids) for ids in token_ids]
+        windows = [window for text in split for window in text]
+        steps = range(0, len(windows), self._run.pass_texts)
+        passes = [self._run(windows[step : step + self._run.pass_texts]) for step in steps]
+        outputs = np.concatenate([output for output, _ in passes])  # (N, C) of N windows
+        pooled = self.windows.pool(outputs, list(map(len, split)))
+        return pooled, sum(milliseconds for _, milliseconds in passes), len(passes)
+
+    def _strongest_window(self, encoding: Encoding, label: int) -> tuple[list[int], list[tuple[int, int]]]:
+        """Token ids and offsets of what was read of a text, or of the window with the highest score of the label."""
+        if self.windows is None:
+            return encoding.ids, encoding.offsets
+        windows = self.windows.split(encoding.ids)
+        scores = [self._run([window])[0][0, label] for window in windows] if len(windows) > 1 else [0]
+        best = int(np.argmax(scores))
+        return windows[best], self.windows.split(encoding.offsets)[best]
 
     def _encoded(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[list[int]]]]:
         """For each pass the indices of its texts and their token ids, made by another thread while a pass runs."""

@@ -13,7 +13,6 @@ from typing import Protocol, TypedDict
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tokenizers import Encoding
 from torch import Tensor
 
 from .network_textcnn import TextCnnShape
@@ -45,7 +44,12 @@ class Explainable(Protocol):
 
 @torch.inference_mode()
 def explain(
-    network: Explainable, shape: TextCnnShape, encoding: Encoding, text: str, label: int
+    network: Explainable,
+    shape: TextCnnShape,
+    token_ids: Sequence[int],
+    offsets: Sequence[tuple[int, int]],
+    text: str,
+    label: int,
 ) -> tuple[float, list[Evidence]]:
     """Bias and evidence for a label of one text; bias + contributions = calibrated logit, the largest evidence first.
 
@@ -53,9 +57,9 @@ def explain(
     tokens, zeros around a short text) counts as bias.
     """
     weight, bias = network.output_layer
-    terms = _terms(network.windows(encoding.ids), weight[label])  # (W, K)
+    terms = _terms(network.windows(token_ids), weight[label])  # (W, K)
     base, pieces = float(bias[label]), dict[tuple[int, int], float]()
-    spans = _spans(shape, len(terms), encoding.offsets)
+    spans = _spans(shape, len(terms), offsets)
     for (start, end), term in zip(spans, terms.flatten().tolist(), strict=True):
         if start >= end:
             base += term
@@ -75,7 +79,7 @@ def _terms(activation: Tensor, weight: Tensor) -> Tensor:
     return (is_maximum * shares).sum(dim=2)
 
 
-def _spans(shape: TextCnnShape, windows: int, offsets: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+def _spans(shape: TextCnnShape, windows: int, offsets: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     """Where the characters under each window start and end, kernel size by kernel size; of none, not before the end."""
     before = tuple(shape.total_padding(size) // 2 for size in shape.kernel_sizes)  # (K,), zeros
     first, last = _taps(tuple(shape.kernel_sizes), before, shape.stride, shape.dilation, windows, len(offsets))

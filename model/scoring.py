@@ -140,6 +140,7 @@ def _run(classifier: TextClassifier, source: str, options: ScoringOptions) -> di
     return {
         "input": [str(Path(source).resolve()), status.st_size, status.st_mtime_ns],
         "checkpoint": classifier.revision,
+        "windows": str(classifier.windows),
         "text_column": options.text_column,
         "top_k": options.top_k,
         "format": options.format,

@@ -31,7 +31,7 @@ def check(network: Explainable, dense: TextCnn, shape: TextCnnShape, tokens: lis
     ids = torch.tensor([tokens], dtype=torch.long, device=device)
     logits = dense.logits(ids, torch.tensor([len(tokens)], device=device))[0]
     for label in range(CLASSES):
-        bias, pieces = explain(network, shape, encoding, text, label)
+        bias, pieces = explain(network, shape, encoding.ids, encoding.offsets, text, label)
         assert bias + sum(piece["contribution"] for piece in pieces) == pytest.approx(float(logits[label]), abs=1e-4)
         assert all(piece["text"] == text[piece["start"] : piece["end"]] != "" for piece in pieces)
         assert len({(piece["start"], piece["end"]) for piece in pieces}) == len(pieces)
@@ -76,7 +76,8 @@ def test_a_piece_is_where_the_network_looks() -> None:
         conv.weight[0, 5, 0] = conv.weight[0, 7, 1] = 1.0
         network.classifier.weight.fill_(2.0)
     text = "1 5 5 7 3"
-    _, pieces = explain(network, shape, digits().encode(text), text, 0)
+    encoding = digits().encode(text)
+    _, pieces = explain(network, shape, encoding.ids, encoding.offsets, text, 0)
     assert pieces == [{"start": 4, "end": 7, "text": "5 7", "contribution": 4.0}]
 
 

@@ -109,7 +109,7 @@ class Interrupted:
     """A classifier during whose n-th call the user presses Ctrl-C."""
 
     def __init__(self, classifier: TextClassifier, calls: int) -> None:
-        self.revision = classifier.revision
+        self.revision, self.windows = classifier.revision, classifier.windows
         self._classifier, self._calls = classifier, calls
 
     def __call__(self, texts: list[str], top_k: int | None) -> list[Prediction]:
