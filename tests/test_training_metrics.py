@@ -15,7 +15,7 @@ from transformers.trainer_utils import EvalPrediction
 from model.errors import InputError
 from training.metrics import METRICS, best_metric, metrics_for
 from training.scaling import Scale
-from training.targets import MULTI, REGRESSION, SINGLE
+from training.targets import MULTI, REGRESSION, SINGLE, Target
 
 values = arrays.arrays(np.float32, st.integers(2, 20), elements=st.floats(-100, 100, width=16))
 
@@ -72,6 +72,9 @@ def test_folded_layer_answers_in_the_targets_unit(targets: np.ndarray) -> None:
     assert layer(features).detach().numpy() == pytest.approx(scale.restore(before), rel=1e-4, abs=1e-4)
 
 
+BALANCED: dict[str, list[Target]] = {SINGLE: ["a", "b"], MULTI: [("a",), ("b",)], REGRESSION: [1.0, 2.0]}
+
+
 @pytest.mark.parametrize(
     ("asked", "problem_type", "expected"),
     [
@@ -84,12 +87,22 @@ def test_folded_layer_answers_in_the_targets_unit(targets: np.ndarray) -> None:
     ],
 )
 def test_which_metric_tells_the_best_epoch(asked: str | None, problem_type: str, expected: tuple[str, bool]) -> None:
-    assert best_metric(asked, problem_type) == expected
+    assert best_metric(asked, problem_type, BALANCED[problem_type]) == expected
+
+
+def test_imbalanced_classes_are_told_by_macro_f1() -> None:
+    nine, ten = ["a"] * 9 + ["b"], ["a"] * 10 + ["b"]
+    assert best_metric(None, SINGLE, nine) == ("accuracy", True)
+    assert best_metric(None, SINGLE, ten) == ("f1_macro", True)
+    assert best_metric("accuracy", SINGLE, ten) == ("accuracy", True)
+    several: list[Target] = [("a", "b"), *[("a",)] * 9, ()]
+    assert best_metric(None, MULTI, several[:-2]) == ("f1_micro", True)
+    assert best_metric(None, MULTI, several) == ("f1_macro", True)
 
 
 def test_unknown_metric_names_the_known() -> None:
     with pytest.raises(InputError, match=r"metric_for_best_model must be one of accuracy, f1_macro, loss .* got 'mse'"):
-        best_metric("mse", SINGLE)
+        best_metric("mse", SINGLE, ["a", "b"])
 
 
 @pytest.mark.parametrize("problem_type", list(METRICS))

@@ -68,7 +68,7 @@ class Autotune:
             )
         self._data, self._folder = data, folder
         self._data_arguments, self._model_arguments, self._arguments = data_arguments, model_arguments, arguments
-        self._metric, self._higher = best_metric(arguments.metric_for_best_model, data.problem_type)
+        self._metric, self._higher = best_metric(arguments.metric_for_best_model, data.problem_type, data.train.targets)
         self._deadline = time.monotonic() + 60 * (arguments.autotune_minutes or 0)
         self._best: tuple[float, Path, dict[str, Any]] | None = None
         self._trials: list[dict[str, Any]] = []

@@ -60,7 +60,7 @@ def finetune(name: str, data: TextData, folder: Path, use_cpu: bool) -> Path:
 
 
 def _arguments(folder: Path, data: TextData, use_cpu: bool) -> TrainingArguments:
-    metric, greater = best_metric(None, data.problem_type)
+    metric, greater = best_metric(None, data.problem_type, data.train.targets)
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=EPOCHS,

@@ -48,7 +48,7 @@ def train(
     make no network or no training.
     """
     logging.disable_progress_bar()  # of writing files
-    _settle(arguments, data.problem_type)
+    _settle(arguments, data)
     set_seed(arguments.seed)
     lesson = None
     with arguments.main_process_first(desc="tokenize"):  # the others find its work in the cache
@@ -92,9 +92,10 @@ def train(
     return summary
 
 
-def _settle(arguments: TextCnnTrainingArguments, problem_type: str) -> None:
+def _settle(arguments: TextCnnTrainingArguments, data: TextData) -> None:
     """Give the arguments the values that only the data could tell."""
-    metric, direction = best_metric(arguments.metric_for_best_model, problem_type)
+    problem_type = data.problem_type
+    metric, direction = best_metric(arguments.metric_for_best_model, problem_type, data.train.targets)
     arguments.metric_for_best_model = metric
     arguments.greater_is_better = direction if arguments.greater_is_better is None else arguments.greater_is_better
     if arguments.label_smoothing_factor is None:
