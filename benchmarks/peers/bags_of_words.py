@@ -55,7 +55,7 @@ def fasttext(train: Rows, asked: Sequence[list[str]], seed: int, threads: int) -
         seconds = time.perf_counter() - start
     found = []
     for texts in asked:  # its Python `predict` fails on NumPy 2, so what that calls is called here
-        _, labels = model.multilinePredict([line(text) + "\n" for text in texts], 1, 0.0, "strict")
+        labels, _ = model.multilinePredict([line(text) + "\n" for text in texts], 1, 0.0, "strict")
         found.append([names[int(label[0].removeprefix("__label__"))] if label else names[0] for label in labels])
     return Answers(found, seconds)
 
