@@ -42,7 +42,7 @@ def certainty(probabilities: NDArray[np.floating], kind: str) -> NDArray[np.floa
     logarithms = np.log(np.maximum(probabilities, _LEAST))  # (B, C)
     if kind == "entropy":
         return np.asarray((probabilities * logarithms).sum(axis=1))
-    return np.asarray(logarithms.max(axis=1) - logarithms.mean(axis=1))
+    return np.asarray(logarithms.max(axis=1) - logarithms.sum(axis=1) / logarithms.shape[1])
 
 
 def check_abstention(kind: object, threshold: object) -> None:

@@ -63,7 +63,7 @@ def predictions(
     if problem_type == "regression":
         return [Prediction(value=value) for value in outputs[:, 0].tolist()]
     order = np.argsort(-outputs, axis=1, kind="stable")  # (B, C)
-    probabilities = np.take_along_axis(outputs, order, axis=1)  # (B, C), descending
+    probabilities = outputs[np.arange(len(outputs))[:, None], order]  # (B, C), descending
     applying: list[list[bool]] | None = None
     if problem_type == "multi_label_classification":
         threshold = np.full(len(labels), MULTI_LABEL_THRESHOLD) if thresholds is None else np.array(thresholds)
