@@ -129,12 +129,15 @@ class TextCnn(nn.Module):
 
     def logits(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
         """Logits (B, C) of the first `lengths` (B,) ids of each row of `input_ids` (B, L), calibrated in evaluation."""
-        is_token = torch.arange(input_ids.shape[1], device=lengths.device) < lengths[:, None]  # (B, L)
-        embedded = self.embedding_dropout(self._embed(input_ids))  # (B, L, D)
-        signal = (embedded * is_token[..., None]).transpose(1, 2)  # (B, D, L), padding is exactly 0
-        pooled = [self._max_over_time(conv, signal, lengths) for conv in self.convs]  # K x (B, F)
-        logits: Tensor = self.classifier(self.dropout(torch.cat(pooled, dim=1)))  # (B, K*F) -> (B, C)
+        logits: Tensor = self.classifier(self.dropout(self.pool(input_ids, lengths)))  # (B, K*F) -> (B, C)
         return logits if self.training else logits / self.config.calibration_temperature
+
+    def pool(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
+        """What each filter finds at most in each text (B, K*F), of the first `lengths` (B,) ids of each row."""
+        is_token = torch.arange(input_ids.shape[1], device=lengths.device) < lengths[:, None]  # (B, L)
+        embedded = self.embedding_dropout(self.embed(input_ids))  # (B, L, D)
+        signal = (embedded * is_token[..., None]).transpose(1, 2)  # (B, D, L), padding is exactly 0
+        return torch.cat([self._max_over_time(conv, signal, lengths) for conv in self.convs], dim=1)
 
     @property
     def embedding_table(self) -> Tensor:
@@ -143,7 +146,8 @@ class TextCnn(nn.Module):
             return torch.cat([self.embedding.weight, self.static_embedding.weight], dim=1)
         return self.embedding.weight
 
-    def _embed(self, input_ids: Tensor) -> Tensor:
+    def embed(self, input_ids: Tensor) -> Tensor:
+        """Embeddings (B, L, D) of ids (B, L)."""
         embedded: Tensor = self.embedding(input_ids)  # (B, L, D)
         if self.config.embedding_mode == "multichannel":
             embedded = torch.cat([embedded, self.static_embedding(input_ids)], dim=2)
@@ -173,7 +177,7 @@ class TextCnn(nn.Module):
         device = self.classifier.weight.device
         input_ids = torch.tensor([token_ids], dtype=torch.long, device=device)  # (1, L)
         lengths = torch.tensor([len(token_ids)], device=device)  # (1,)
-        signal = self._embed(input_ids).transpose(1, 2)  # (1, D, L)
+        signal = self.embed(input_ids).transpose(1, 2)  # (1, D, L)
         answers = [self._activations(conv, signal, lengths)[0].float().relu().T for conv in self.convs]  # K x (W, F)
         return nn.utils.rnn.pad_sequence(answers).contiguous()  # (W, K, F)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.errors import InputError
-from training.readers import Table
+from training.table import Table
 from training.targets import MULTI, REGRESSION, SINGLE, class_names, encode_targets, infer_problem_type, read_targets
 
 names = st.text(min_size=1, max_size=6).filter(lambda name: bool(name.strip()))

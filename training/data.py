@@ -11,7 +11,8 @@ from pathlib import Path
 from model.errors import InputError
 from training.config import DataArguments
 from training.hub import read_dataset
-from training.readers import Table, read_table
+from training.readers import read_table
+from training.table import Table
 from training.targets import REGRESSION, SINGLE, ProblemType, Target, class_names, infer_problem_type, read_targets
 
 logger = logging.getLogger(__name__)

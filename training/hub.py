@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from model.errors import InputError
-from training.readers import Table
+from training.table import Table
 
 _SPLITS = {"train": ("train",), "validation": ("validation", "valid", "dev"), "test": ("test",)}
 

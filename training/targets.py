@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.errors import InputError
-from training.readers import Table
+from training.table import Table
 
 Target: TypeAlias = str | tuple[str, ...] | float  # a class, several classes, or a number
 ProblemType: TypeAlias = Literal["single_label_classification", "multi_label_classification", "regression"]

@@ -25,6 +25,7 @@ from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer_utils import IntervalStrategy, rotate_checkpoints
 
 from training.config_training import TextCnnTrainingArguments
+from training.distinct import pool_by_distinct_tokens
 from training.features import TokenTensors
 from training.metrics import metrics_for
 from training.objective import Objective
@@ -61,6 +62,8 @@ class TextCnnTrainer(Trainer):
             prepared.train.to(args.device)  # batches are made where they are used
         self._embedding = prepared.network.network.embedding
         self._embedding.sparse = choose_row_sparse(self._embedding, args)
+        if not args.torch_compile:  # which cannot trace a number of tokens that only the batch tells
+            pool_by_distinct_tokens(prepared.network.network)
         if args.max_norm is not None:
             self.add_callback(MaxNorm(prepared.network.network.classifier, args.max_norm))
         self.clock = StepClock(args.device, args.world_size)

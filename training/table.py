@@ -1,0 +1,32 @@
+"""Rows of a file as columns."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from model.errors import InputError
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of equal length, and where each row stands in its file."""
+
+    source: str  # file or dataset, as messages and the model card name it
+    columns: Mapping[str, Sequence[Any]]
+    numbers: Sequence[int]  # 1-based, of each row
+    unit: str = "row"  # what the numbers count: data rows, or lines of the file
+    untyped: bool = False  # whether every cell is a string, so that numbers and lists are yet to be told
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def place(self, index: int) -> str:
+        """Where a row stands, for a message."""
+        return f"{self.source}, {self.unit} {self.numbers[index]}"
+
+    def column(self, name: str, flag: str) -> Sequence[Any]:
+        """The column that `flag` names; raises `InputError` naming those that exist."""
+        if name not in self.columns:
+            found = ", ".join(map(repr, self.columns))
+            raise InputError(f"{self.source}: no column {name!r}; found {found} (choose with --{flag})")
+        return self.columns[name]
