@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +28,16 @@ from .windows import Windows
 # B texts, C classes.
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Timing:
     """What classifying a list of texts cost."""
 
     device: str
     clock: str  # "cuda_events" or "perf_counter"
-    tokenize_ms: float  # that the network had to wait for token ids
-    inference_ms: float  # host-to-device copy, network and softmax, summed over the passes
     batch_size: int  # texts
-    passes: int
+    tokenize_ms: float = 0.0  # that the network had to wait for token ids
+    inference_ms: float = 0.0  # host-to-device copy, network and softmax, summed over the passes
+    passes: int = 0
 
 
 class TextClassifier:
@@ -112,8 +111,12 @@ class TextClassifier:
 
     def classify(self, texts: Sequence[str], top_k: int | None = None) -> tuple[list[Prediction], Timing]:
         """The predictions and what they cost."""
-        outputs, timing = self.score(texts)
-        return self.predictions(outputs, top_k), timing
+        found: list[Any] = [None] * len(texts)
+        timing = Timing(self.device, self._run.clock, len(texts))
+        for indices, outputs in self._passes(texts, timing):
+            for index, prediction in zip(indices, self.predictions(outputs, top_k), strict=True):
+                found[index] = prediction
+        return found, timing
 
     def explain(self, texts: Sequence[str], found: Sequence[Prediction], label: str | None = None) -> None:
         """Give each of the predictions `found` for `texts` the bias and the evidence of its best label, or of `label`.
@@ -138,19 +141,29 @@ class TextClassifier:
 
     def score(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], Timing]:
         """Probabilities (B, C) of the texts, or values (B, 1) for regression, and what they cost."""
-        if isinstance(texts, str):
-            raise InputError("texts must be a list of strings, got str")
         outputs = np.empty((len(texts), len(self.labels)), dtype=np.float32)
-        tokenize_seconds, inference_ms, passes = 0.0, 0.0, 0
-        begin = time.perf_counter()
-        for chosen, token_ids in self._encoded(texts):
-            tokenize_seconds += time.perf_counter() - begin
-            outputs[chosen], elapsed_ms, count = self._read(token_ids)
-            inference_ms += elapsed_ms
-            passes += count
-            begin = time.perf_counter()
-        timing = Timing(self.device, self._run.clock, tokenize_seconds * 1e3, inference_ms, len(texts), passes)
+        timing = Timing(self.device, self._run.clock, len(texts))
+        for indices, of_pass in self._passes(texts, timing):
+            outputs[indices] = of_pass
         return outputs, timing
+
+    def _passes(self, texts: Sequence[str], timing: Timing) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
+        """For each pass the indices of its texts and their outputs (B, C); what it cost is added to `timing`.
+
+        Its texts are ordered by length: neighbours of one length need no padding.
+        """
+        begin = time.perf_counter()
+        for start, encodings in self._encoded(texts):
+            token_ids = [encoding.ids for encoding in encodings]
+            order: Sequence[int] = range(len(token_ids))
+            if len(order) > 1:
+                order = sorted(order, key=[len(ids) for ids in token_ids].__getitem__)
+            timing.tokenize_ms += (time.perf_counter() - begin) * 1e3
+            outputs, elapsed_ms, passes = self._read([token_ids[index] for index in order])
+            timing.inference_ms += elapsed_ms
+            timing.passes += passes
+            yield [start + index for index in order], outputs
+            begin = time.perf_counter()
 
     def _read(self, token_ids: list[list[int]]) -> tuple[NDArray[np.float32], float, int]:
         """Outputs (B, C) of the token ids of B texts, the milliseconds and the passes that they took."""
@@ -173,21 +186,18 @@ class TextClassifier:
         best = int(np.argmax(scores))
         return windows[best], self.windows.split(encoding.offsets)[best]
 
-    def _encoded(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[list[int]]]]:
-        """For each pass the indices of its texts and their token ids, made by another thread while a pass runs."""
-        encode_pass = partial(self._encode, texts)
-        starts = range(0, len(texts), self._run.pass_texts)
+    def _encoded(self, texts: Sequence[str]) -> Iterator[tuple[int, list[Encoding]]]:
+        """For each pass the index of its first text and the encodings, made by another thread while a pass runs."""
+        if isinstance(texts, str):
+            raise InputError("texts must be a list of strings, got str")
+        size = self._run.pass_texts
+        starts = range(0, len(texts), size)
+
+        def encode_pass(start: int) -> tuple[int, list[Encoding]]:
+            return start, encode(self._tokenizer, texts[start : start + size], first=start)
+
         if len(starts) < 2:
             yield from map(encode_pass, starts)
             return
         with ThreadPoolExecutor(1, "tokenize") as executor:
             yield from executor.map(encode_pass, starts)
-
-    def _encode(self, texts: Sequence[str], start: int) -> tuple[list[int], list[list[int]]]:
-        """Indices and token ids of one pass, by length: neighbours of one length need no padding."""
-        encodings = encode(self._tokenizer, texts[start : start + self._run.pass_texts], first=start)
-        token_ids = [encoding.ids for encoding in encodings]
-        if len(token_ids) == 1:
-            return [start], token_ids
-        order = sorted(range(len(token_ids)), key=[len(ids) for ids in token_ids].__getitem__)
-        return [start + index for index in order], [token_ids[index] for index in order]

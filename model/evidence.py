@@ -6,13 +6,13 @@ does not say what the score would be without a piece. The windows are those by w
 (arXiv:1809.08037) read text CNNs.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Protocol, TypedDict
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from .network_textcnn import TextCnnShape
@@ -82,19 +82,22 @@ def _terms(activation: Tensor, weight: Tensor) -> Tensor:
 def _spans(shape: TextCnnShape, windows: int, offsets: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     """Where the characters under each window start and end, kernel size by kernel size; of none, not before the end."""
     before = tuple(shape.total_padding(size) // 2 for size in shape.kernel_sizes)  # (K,), zeros
-    first, last = _taps(tuple(shape.kernel_sizes), before, shape.stride, shape.dilation, windows, len(offsets))
     # A special token stands on no characters: a window starts with the next token that does, or ends with the last one.
-    bounds = np.array([(0, 0), *offsets, (0, 0)])  # (2 + L, 2)
-    is_covered = bounds[:, 0] < bounds[:, 1]
-    starts = np.minimum.accumulate(np.where(is_covered, bounds[:, 0], np.iinfo(np.int64).max)[::-1])[::-1]
-    ends = np.maximum.accumulate(np.where(is_covered, bounds[:, 1], 0))
-    return zip(starts[first].tolist(), ends[last].tolist(), strict=True)
+    starts, ends = [sys.maxsize], [0]
+    for start, end in reversed(offsets):
+        starts.append(start if start < end else starts[-1])
+    for start, end in offsets:
+        ends.append(end if start < end else ends[-1])
+    starts.append(starts[-1])
+    starts.reverse()  # (2 + L)
+    taps = _taps(tuple(shape.kernel_sizes), before, shape.stride, shape.dilation, windows, len(offsets))
+    return ((starts[first], ends[last]) for first, last in taps)
 
 
 @lru_cache(LAYOUTS)
 def _taps(
     kernel_sizes: tuple[int, ...], before: tuple[int, ...], stride: int, dilation: int, windows: int, tokens: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+) -> list[tuple[int, int]]:
     """The tokens under the first and the last tap of each window that are on the text (W*K), counted from 1.
 
     For a window that is not on it the last one is 0, which stands on no characters.
@@ -104,6 +107,5 @@ def _taps(
     first = np.where(first < 0, first % dilation, first)
     beyond = np.maximum(last - tokens + 1, 0)
     last -= -(-beyond // dilation) * dilation
-    is_outside = (first >= tokens) | (last < first)  # (W, K)
-    first, last = first.clip(-1, tokens) + 1, np.where(is_outside, 0, last.clip(-1, tokens) + 1)
-    return first.ravel(), last.ravel()
+    last = np.where((first >= tokens) | (last < first), -1, last)
+    return list(zip((first.clip(max=tokens) + 1).ravel().tolist(), (last + 1).ravel().tolist(), strict=True))

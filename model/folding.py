@@ -185,7 +185,7 @@ def _fold(network: TextCnn) -> Tensor:
 
 
 def _zeros(shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """Zeros of the type of `like` on its device; on the CPU in huge pages if it has them: their rows are found faster."""
+    """Zeros of the type of `like` on its device; on a CPU in huge pages if it has them: their rows are found faster."""
     if like.device.type != "cpu" or not hasattr(mmap, "MADV_HUGEPAGE"):
         return like.new_zeros(shape)
     memory = mmap.mmap(-1, prod(shape) * like.element_size(), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
