@@ -1,4 +1,4 @@
-"""Draw the pictures of the page that the documents show: `python -m tests.screenshots [CHECKPOINT]`."""
+"""Draw the pictures of page and report that the documents show: `python -m tests.screenshots [CHECKPOINT]`."""
 
 import io
 import sys
@@ -64,12 +64,20 @@ def draw(browser: Browser, url: str) -> None:
         save("chinese", opened.screenshot(full_page=True))
 
 
+def draw_report(browser: Browser, checkpoint: Path) -> None:
+    """The first screen of a checkpoint's report."""
+    opened = browser.new_page(viewport={"width": 1100, "height": 1000})
+    opened.goto((checkpoint / "report.html").resolve().as_uri())
+    save("report", opened.screenshot())
+
+
 def main() -> None:
     """Serve the checkpoint and draw."""
     checkpoint = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/quickstart")
     FOLDER.mkdir(exist_ok=True)
     with server(checkpoint) as running, chromium() as browser:
         draw(browser, running.url)
+        draw_report(browser, checkpoint)
 
 
 if __name__ == "__main__":
