@@ -93,6 +93,19 @@ def test_examples_and_history_bring_texts_back(opened: Page) -> None:
     expect(opened.locator("#evidence")).to_have_text(text)
 
 
+def test_only_the_answer_to_the_last_question_is_shown(opened: Page) -> None:
+    held: list[Route] = []
+    opened.route("**/predict", lambda route: held.append(route))
+    examples = opened.locator("#examples button")
+    for place in (0, 1):
+        with opened.expect_request("**/predict"):
+            examples.nth(place).click()
+    for late, count in ((held[1], 1), (held[0], 2)):
+        late.continue_()
+        expect(opened.locator("#history li")).to_have_count(count)
+        expect(opened.locator("#evidence")).to_have_text(examples.nth(1).inner_text())
+
+
 def test_markup_in_a_text_stays_text(opened: Page) -> None:
     text = "<script>document.title='caught'</script><img src=x onerror=alert(1)> refund please"
     classify(opened, text)

@@ -10,6 +10,7 @@ const MOST_BARS = 8; // before the button that shows all
 const history = []; // newest first
 let shown = null; // {text, prediction, latency, elapsedMs, explained}
 let allBars = false;
+let asked = 0; // questions; only the answer to the last one is shown
 
 export function start(onUnauthorized) {
   byId("one-form").addEventListener("submit", (event) => {
@@ -39,19 +40,21 @@ export function showExamples(examples, onUnauthorized) {
 async function ask(text, onUnauthorized, label = null) {
   if (!text.trim()) return notify(t("nothing"));
   const button = byId("one-form").querySelector("[type=submit]");
+  const number = ++asked;
   button.disabled = true;
   try {
     const { reply, elapsedMs } = await predict({ inputs: text, explain: true, ...(label && { explain_label: label }) });
-    notify("");
     const prediction = reply.predictions[0];
     const entry = { text, prediction, latency: reply.latency, elapsedMs, explained: label ?? prediction.label };
     if (!label) remember(entry);
+    if (number !== asked) return showHistory();
+    notify("");
     show(entry);
   } catch (error) {
-    notify(sentence(error));
+    if (number === asked) notify(sentence(error));
     if (error.type === "unauthorized") onUnauthorized();
   } finally {
-    button.disabled = false;
+    if (number === asked) button.disabled = false;
   }
 }
 
@@ -112,6 +115,8 @@ function showHistory() {
       make("span", { className: "answer" }, text),
     );
     button.addEventListener("click", () => {
+      asked += 1;
+      byId("one-form").querySelector("[type=submit]").disabled = false;
       byId("text").value = entry.text;
       show(entry);
     });
