@@ -25,7 +25,10 @@ START_SECONDS = 120
 
 @dataclass
 class Server:
-    """A server that answers `POST /predict`; `as_list` where it wants every text in a list."""
+    """A server that answers `POST /predict`; `as_list` where it wants every text in a list.
+
+    PORT in its command or environment stands for the free port that it gets.
+    """
 
     name: str
     command: list[str]
@@ -45,7 +48,8 @@ class Server:
         port = free_port()
         self.address = ("127.0.0.1", port)
         command = [part.replace("PORT", str(port)) for part in self.command]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **self.environment}
+        places = {name: value.replace("PORT", str(port)) for name, value in self.environment.items()}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **places}
         with tempfile.TemporaryFile("w+") as log:
             process = subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True

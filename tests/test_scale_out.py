@@ -1,0 +1,147 @@
+"""Replicas behind a real load balancer: none of its clients notices that they are restarted, or that one is killed."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.conftest import WORDS
+from tests.servers import RunningServer, eventually, server
+from tests.test_deploy import DEPLOY
+
+HAPROXY = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
+CLIENTS = 4
+QUESTIONS = [(words, label) for label, phrases in WORDS.items() for words in phrases]
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(HAPROXY is None, reason="needs Debian's package haproxy")]
+
+
+def free_addresses(count: int) -> list[str]:
+    """Addresses that nobody listens on."""
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [f"127.0.0.1:{listener.getsockname()[1]}" for listener in listeners]
+
+
+@dataclass
+class Balancer:
+    """haproxy with the configuration that we ship."""
+
+    address: str
+    statistics: httpx.Client
+
+    def servers(self) -> dict[str, dict[str, str]]:
+        """What it knows of each replica, by its name."""
+        lines = self.statistics.get("/;csv").text.removeprefix("# ").splitlines()
+        return {row["svname"]: row for row in csv.DictReader(lines) if row["svname"].startswith("replica-")}
+
+    def is_up(self, name: str) -> bool:
+        return self.servers()[name]["status"] == "UP"
+
+    def requests(self, name: str) -> int:
+        """How many it has sent to the replica."""
+        return int(self.servers()[name]["stot"])
+
+
+@contextmanager
+def balancer(replicas: list[str]) -> Iterator[Balancer]:
+    assert HAPROXY
+    listen, statistics = free_addresses(2)
+    places = {"LISTEN": listen, "STATISTICS": statistics, "REPLICA_1": replicas[0], "REPLICA_2": replicas[1]}
+    command = [HAPROXY, "-f", str(DEPLOY / "haproxy.cfg")]
+    with subprocess.Popen(command, env=os.environ | places, stderr=subprocess.DEVNULL) as process:
+        try:
+            with httpx.Client(base_url=f"http://{statistics}", timeout=30) as client:
+                yield Balancer(listen, client)
+        finally:
+            process.kill()
+
+
+@dataclass
+class Load:
+    """Clients that ask one question after the other on connections which they keep, until they are told to stop."""
+
+    address: str
+    stop: threading.Event = field(default_factory=threading.Event)
+    outcomes: "Counter[str]" = field(default_factory=Counter)  # "right", or what went wrong
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        threads = [threading.Thread(target=self._ask) for _ in range(CLIENTS)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self.stop.set()
+            for thread in threads:
+                thread.join()
+
+    def _ask(self) -> None:
+        connection = HTTPConnection(self.address, timeout=30)
+        while not self.stop.is_set():
+            for text, label in QUESTIONS:
+                self.outcomes[_outcome(connection, text, label)] += 1
+        connection.close()
+
+
+def _outcome(connection: HTTPConnection, text: str, label: str) -> str:
+    try:
+        connection.request("POST", "/predict", json.dumps({"inputs": text}), {"Content-Type": "application/json"})
+        reply = connection.getresponse()
+        content = reply.read()
+    except (OSError, HTTPException) as error:
+        connection.close()
+        return repr(error)
+    if reply.status != 200:
+        return f"{reply.status} {content!r}"
+    found = json.loads(content)["predictions"][0]["label"]
+    return "right" if found == label else f"{text!r} became {found!r}"
+
+
+def serves(balance: Balancer, name: str) -> bool:
+    """Whether the replica gets requests."""
+    before = balance.requests(name)
+    return eventually(lambda: balance.requests(name) > before + 10, 30)
+
+
+def test_clients_notice_neither_a_rolling_restart_nor_a_death(checkpoint: Path) -> None:
+    addresses = free_addresses(2)
+
+    def replica(number: int) -> RunningServer:
+        return stack.enter_context(server(checkpoint, "--port", addresses[number].split(":")[1]))
+
+    with ExitStack() as stack:
+        replicas = [replica(0), replica(1)]
+        balance = stack.enter_context(balancer(addresses))
+        names = list(balance.servers())
+        assert eventually(lambda: all(map(balance.is_up, names)))
+        load = Load(balance.address)
+        with load.running():
+            for number, name in enumerate(names):
+                assert serves(balance, name)
+                assert replicas[number].stop() == 0
+                assert eventually(lambda name=name: not balance.is_up(name))  # type: ignore[misc]
+                replicas[number] = replica(number)
+                assert eventually(lambda name=name: balance.is_up(name))  # type: ignore[misc]
+            assert all(serves(balance, name) for name in names)
+            os.killpg(replicas[0].process.pid, signal.SIGKILL)
+            assert eventually(lambda: not balance.is_up(names[0]))
+            assert serves(balance, names[1])
+        assert set(load.outcomes) == {"right"}, load.outcomes
+        assert replicas[1].stop() == 0
+        none = httpx.post(f"http://{balance.address}/predict", json={"inputs": "money back"})
+    assert (none.status_code, none.headers["retry-after"], none.json()["error_type"]) == (503, "1", "overloaded")
