@@ -138,6 +138,7 @@ def test_clients_notice_neither_a_rolling_restart_nor_a_death(checkpoint: Path) 
                 replicas[number] = replica(number)
                 assert eventually(lambda name=name: balance.is_up(name))  # type: ignore[misc]
             assert all(serves(balance, name) for name in names)
+            assert set(load.outcomes) == {"right"}, load.outcomes
             os.killpg(replicas[0].process.pid, signal.SIGKILL)
             assert eventually(lambda: not balance.is_up(names[0]))
             assert serves(balance, names[1])

@@ -4,14 +4,18 @@ import csv
 import gzip
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow
 import pytest
 from hypothesis import given, settings
@@ -24,6 +28,7 @@ from model.classifier import TextClassifier
 from model.prediction import Prediction
 from model.resumption import ResumableFile
 from tests.checkpoints import TEXTS, write_checkpoint
+from tests.servers import eventually
 
 ROWS: list[dict[str, Any]] = [
     {"id": index, "label": "gold", "text": text} for index, text in enumerate([*TEXTS, "", 'a,"b"\nc', "x" * 9])
@@ -297,25 +302,49 @@ def test_a_killed_program_is_continued(folder: Path, tmp_path: Path, number: sig
     assert [int(row["id"]) for row in read(target)] == list(range(rows))
 
 
+def kill_a_worker_in_the_middle(target: Path) -> Path:
+    """End a process that has written more than it has recorded; the file that it was at."""
+
+    def unrecorded() -> list[Path]:
+        records = [(path.with_suffix(".partial"), json.loads(path.read_text())) for path in target.glob("*.progress")]
+        return [partial for partial, record in records if partial.stat().st_size > record["bytes"]]
+
+    assert eventually(lambda: unrecorded() != [], 60)
+    file = unrecorded()[0]
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if str(file) in [opened.path for opened in process.open_files()]:
+                process.kill()
+                return target / file.stem
+    raise AssertionError(f"nobody writes to {file}")
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of Ray about itself
-def test_two_workers_of_a_ray_cluster_score_a_folder(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_two_workers_of_a_ray_cluster_score_a_folder_though_one_is_killed(
+    folder: Path, classifier: TextClassifier, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ray = pytest.importorskip("ray", reason="needs ray: pip install 'textcnn-service[ray]'")
-    source, target = tmp_path / "in", tmp_path / "out"
+    rows, source, target = 60_000, tmp_path / "in", tmp_path / "out"
     source.mkdir()
-    for number in range(4):
-        write(source / f"{number}.csv", content_of(ROWS, ".csv"))
+    target.mkdir()
+    many = content_of([{"id": index, "text": TEXTS[index % 6] * 3} for index in range(rows)], ".csv")
+    for name, content in {"0.csv": many, "1.csv": many, "2.csv": content_of(ROWS, ".csv")}.items():
+        write(source / name, content)
     write(source / "bad.jsonl", b'{"text": "fine"}\nno\n')
     ray.init(num_cpus=2, include_dashboard=False)
     try:
-        assert classify(folder, source, target, "--ray", "true") == 2
+        with ThreadPoolExecutor(1) as beside:
+            killed = beside.submit(kill_a_worker_in_the_middle, target)
+            assert classify(folder, source, target, "--ray", "true") == 2
     finally:
         ray.shutdown()
-    assert "bad.jsonl: line 2 is no JSON" in capsys.readouterr().err
-    for number in range(4):
-        assert [row["predicted_label"] for row in read(target / f"{number}.csv")] == [
-            prediction.label
-            for prediction in TextClassifier.from_pretrained(folder, "cpu")([row["text"] for row in ROWS])
-        ]
+    told = capsys.readouterr().err
+    assert "bad.jsonl: line 2 is no JSON" in told
+    continued = re.search(rf"{killed.result()}: ([0-9,]+) texts", told)
+    assert continued
+    assert int(continued[1].replace(",", "")) < rows  # the rest, by another worker
+    for name in ("0.csv", "1.csv"):
+        assert [int(row["id"]) for row in read(target / name)] == list(range(rows))
+    found = [row["predicted_label"] for row in read(target / "2.csv")]
+    assert found == [prediction.label for prediction in classifier([row["text"] for row in ROWS])]
