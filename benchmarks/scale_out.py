@@ -73,7 +73,10 @@ def measure_one_core(checkpoint: Path, texts: list[str], rounds: int, seconds: f
             rates[LISTS].append(LIST_TEXTS * _rate(server, several, 4, seconds, turn))
         memory = server.memory_mb()
         os.sched_setaffinity(0, {first, *others})
-    return {"memory_mb": memory, "texts_per_s": {name: round(statistics.median(found)) for name, found in rates.items()}}
+    return {
+        "memory_mb": memory,
+        "texts_per_s": {name: round(statistics.median(found)) for name, found in rates.items()},
+    }
 
 
 def measure_same_cores(checkpoint: Path, texts: list[str], rounds: int, seconds: float) -> dict[str, Any]:
@@ -124,12 +127,10 @@ def _lengths(checkpoint: Path, texts: list[str]) -> dict[str, float]:
 
 
 def sizing(found: dict[str, Any]) -> str:
-    """The sizing table: replicas of one core and 10^6 bytes of memory for each rate."""
+    """The sizing table: for each rate the replicas of one core each, and 10^9 bytes of memory."""
     per_core, memory = found["one_core"]["texts_per_s"], found["one_core"]["memory_mb"]
-    lines = [
-        f"| texts/s | {' | '.join(f'cores, {name} | memory' for name in per_core)} |",
-        f"|---|{'---|---|' * len(per_core)}",
-    ]
+    heads = " | ".join(f"replicas, {name} | memory" for name in per_core)
+    lines = [f"| texts/s | {heads} |", "|---|" + "---|---|" * len(per_core)]
     for rate in RATES:
         replicas = [math.ceil(rate / (UTILISATION * texts)) for texts in per_core.values()]
         cells = (f"{count:,} | {count * memory / 1e3:,.1f} GB" for count in replicas)

@@ -1,9 +1,12 @@
 """What the documents say is there."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+
+from benchmarks import scale_out
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
@@ -42,3 +45,8 @@ def test_every_module_stands_in_the_readme_beside_it(package: str) -> None:
     readme = (ROOT / package / "README.md").read_text(encoding="utf-8")
     for path in (ROOT / package).glob("*.py"):
         assert path.name == "__init__.py" or path.name in readme, path.name
+
+
+def test_the_sizing_table_is_drawn_from_the_measured_figures() -> None:
+    found = json.loads(scale_out.RESULTS.read_text(encoding="utf-8"))
+    assert scale_out.sizing(found) in scale_out.README.read_text(encoding="utf-8")

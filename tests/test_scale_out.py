@@ -48,8 +48,9 @@ class Balancer:
         lines = self.statistics.get("/;csv").text.removeprefix("# ").splitlines()
         return {row["svname"]: row for row in csv.DictReader(lines) if row["svname"].startswith("replica-")}
 
-    def is_up(self, name: str) -> bool:
-        return self.servers()[name]["status"] == "UP"
+    def sees(self, name: str, status: str) -> bool:
+        """Whether it comes to hold the replica for UP or DOWN."""
+        return eventually(lambda: self.servers()[name]["status"] == status)
 
     def requests(self, name: str) -> int:
         """How many it has sent to the replica."""
@@ -128,19 +129,19 @@ def test_clients_notice_neither_a_rolling_restart_nor_a_death(checkpoint: Path) 
         replicas = [replica(0), replica(1)]
         balance = stack.enter_context(balancer(addresses))
         names = list(balance.servers())
-        assert eventually(lambda: all(map(balance.is_up, names)))
+        assert all(balance.sees(name, "UP") for name in names)
         load = Load(balance.address)
         with load.running():
             for number, name in enumerate(names):
                 assert serves(balance, name)
                 assert replicas[number].stop() == 0
-                assert eventually(lambda name=name: not balance.is_up(name))  # type: ignore[misc]
+                assert balance.sees(name, "DOWN")
                 replicas[number] = replica(number)
-                assert eventually(lambda name=name: balance.is_up(name))  # type: ignore[misc]
+                assert balance.sees(name, "UP")
             assert all(serves(balance, name) for name in names)
             assert set(load.outcomes) == {"right"}, load.outcomes
             os.killpg(replicas[0].process.pid, signal.SIGKILL)
-            assert eventually(lambda: not balance.is_up(names[0]))
+            assert balance.sees(names[0], "DOWN")
             assert serves(balance, names[1])
         assert set(load.outcomes) == {"right"}, load.outcomes
         assert replicas[1].stop() == 0
