@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from service.config import DIALECTS
 from service.dialects.common import raw
 from service.dialects.table import DIALECTS as TABLE
 from tests.node import node_module
-from tests.servers import FakeClassifier, RunningServer, application, run, server
+from tests.servers import ROOT, FakeClassifier, RunningServer, application, run, server
 
 TEXTS = ["money back", "late courier", "非常 满意"]
 
@@ -195,3 +196,41 @@ def test_the_client_of_triton(running: RunningServer, expected: list[dict[str, f
             np.testing.assert_allclose(result.as_numpy("scores"), by_label, atol=1e-6)
             decoded = [text.decode() if isinstance(text, bytes) else text for text in result.as_numpy("label")]
             assert decoded == [next(iter(scores)) for scores in expected]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/tei/predict", '{"inputs": "%s"}'),
+        ("/tei/predict", '{"inputs": [["%s"], ["a"]], "raw_scores": false, "truncate": true}'),
+        ("/classify", '{"input": "%s", "model": "checkpoint"}'),
+        ("/classify", '{"input": ["%s", "a"]}'),
+    ],
+)
+def test_the_calls_that_the_services_documentation_makes_with_curl(
+    running: RunningServer, expected: list[dict[str, float]], path: str, body: str
+) -> None:
+    command = ["curl", "--fail-with-body", "-sS", f"{running.url}{path}", "-X", "POST", "-d", body % TEXTS[0]]
+    finished = subprocess.run([*command, "-H", "Content-Type: application/json"], capture_output=True, check=True)
+    found = json.loads(finished.stdout)
+    if path == "/classify":
+        scores = dict(zip(sorted(expected[0]), found["data"][0]["probs"], strict=True))
+        assert found["data"][0]["label"] == next(iter(expected[0]))
+    else:
+        first = found if isinstance(found[0], dict) else found[0]
+        scores = {entry["label"]: entry["score"] for entry in first}
+    assert scores == pytest.approx(expected[0], abs=1e-6)
+
+
+def test_the_table_of_clients_names_the_versions_that_are_tested() -> None:
+    table = (ROOT / "service" / "README.md").read_text(encoding="utf-8")
+    pins = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    for name in ("huggingface_hub", "tritonclient"):
+        pin = re.search(rf"^{name.replace('_', '[-_]')}==(\S+)", pins, flags=re.MULTILINE)
+        assert pin
+        assert re.search(rf"`{name}[^|]*\| {re.escape(pin[1])} \|", table)
+    node = json.loads((ROOT / "tests" / "package-lock.json").read_text(encoding="utf-8"))["packages"]
+    version = node["node_modules/@huggingface/inference"]["version"]
+    assert f"| `@huggingface/inference` (node) | {version} |" in table

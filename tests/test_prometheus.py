@@ -75,6 +75,12 @@ def value(client: httpx.Client, query: str) -> list[float]:
     return [float(series["value"][1]) for series in reply.json()["data"]["result"]]
 
 
+def test_prometheus_accepts_the_configuration_of_the_compose_stack() -> None:
+    command = ["promtool", "check", "config", str(DEPLOY / "prometheus.yaml")]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+
+
 def test_every_panel_of_the_dashboard_has_an_answer(tmp_path: Path, checkpoint: Path) -> None:
     dashboard = json.loads((DEPLOY / "grafana" / "dashboards" / "textcnn.json").read_text(encoding="utf-8"))
     found: dict[str, list[float]] = {}

@@ -1,5 +1,6 @@
 """KServe's open inference protocol v2, its binary tensor extension included, which Triton's clients use by default."""
 
+import math
 from dataclasses import dataclass
 from struct import Struct
 from typing import Any
@@ -62,7 +63,7 @@ class KServe(Endpoint):
         if len(request.inputs) != 1 or (request.inputs[0].name, request.inputs[0].datatype) != ("text", "BYTES"):
             raise invalid('inputs: must be one tensor named "text" of datatype BYTES')
         texts = _texts(request.inputs[0], incoming.body[size:])
-        if np.prod(request.inputs[0].shape) != len(texts):
+        if math.prod(request.inputs[0].shape) != len(texts):
             raise invalid(f"shape: must hold {len(texts)} texts, got {request.inputs[0].shape}")
         check_texts(texts, self.service.limits, "text")
         return _Query(texts, Options(), request.id, _chosen(request))
@@ -75,13 +76,12 @@ class KServe(Endpoint):
         for name, binary in query.binary.items():
             tensor: dict[str, Any] = {"name": name, "datatype": _OUTPUTS[name], "shape": [len(rows)]}
             if name == "scores":
-                scores = np.array([[row[label] for label in labels] for row in rows], dtype="<f4")  # (N, C)
                 tensor["shape"].append(len(labels))
-                data, content = scores.ravel().tolist(), scores.tobytes()
+                data: list[Any] = [row[label] for row in rows for label in labels]  # (N * C,)
             else:
                 data = [next(iter(row)) for row in rows]
-                content = b"".join(_LENGTH.pack(len(text)) + text for text in map(str.encode, data))
             if binary:
+                content = _binary(name, data)
                 tensor["parameters"] = {"binary_data_size": len(content)}
                 tail += content
             else:
@@ -98,6 +98,13 @@ class KServe(Endpoint):
 _OUTPUTS = {"scores": "FP32", "label": "BYTES"}
 
 
+def _binary(name: str, data: list[Any]) -> bytes:
+    """The elements of an output as bytes behind the JSON."""
+    if name == "scores":
+        return np.array(data, dtype="<f4").tobytes()
+    return b"".join(_LENGTH.pack(len(text)) + text for text in map(str.encode, data))
+
+
 def _json_size(incoming: Incoming) -> int:
     """Bytes of the JSON that the body begins with."""
     size = incoming.headers.get(_SIZE, b"%d" % len(incoming.body))
@@ -109,11 +116,12 @@ def _json_size(incoming: Incoming) -> int:
 def _chosen(request: _Request) -> dict[str, bool]:
     """The outputs asked for, all if none is, and whether each is to be binary."""
     default = bool(request.parameters.get("binary_data_output", False))
-    outputs = request.outputs or [_Output(name=name) for name in _OUTPUTS]
-    for output in outputs:
+    if not request.outputs:
+        return dict.fromkeys(_OUTPUTS, default)
+    for output in request.outputs:
         if output.name not in _OUTPUTS:
             raise invalid(f'outputs: must be among "scores" and "label", got {output.name[:80]!r}')
-    return {output.name: bool(output.parameters.get("binary_data", default)) for output in outputs}
+    return {output.name: bool(output.parameters.get("binary_data", default)) for output in request.outputs}
 
 
 def _texts(tensor: _Input, tail: bytes) -> list[str]:
