@@ -22,10 +22,10 @@ class Slowed:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._classifier, name)
 
-    def classify(self, texts: Sequence[str], top_k: int | None = None) -> Any:
+    def classify(self, texts: Sequence[str], top_k: int | None = None, explained: Any = None) -> Any:
         """The real predictions, later."""
         end = time.monotonic() + PASS_SECONDS
-        found = self._classifier.classify(texts, top_k)
+        found = self._classifier.classify(texts, top_k, explained)
         time.sleep(max(0.0, end - time.monotonic()))
         return found
 

@@ -1,7 +1,7 @@
 """In-process classification of texts with a checkpoint."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,19 +102,21 @@ class TextClassifier:
 
         Raises `InputError` for an item that is no valid string.
         """
-        found, _ = self.classify(texts, top_k)
-        if explain:
-            self.explain(texts, found, explain_label)
-        elif explain_label is not None:
+        if explain_label is not None and not explain:
             raise InputError(f"explain_label goes with explain = True, got {explain_label!r} without")
-        return found
+        explained = dict.fromkeys(range(len(texts)), explain_label) if explain else None
+        return self.classify(texts, top_k, explained)[0]
 
-    def classify(self, texts: Sequence[str], top_k: int | None = None) -> tuple[list[Prediction], Timing]:
-        """The predictions and what they cost."""
+    def classify(
+        self, texts: Sequence[str], top_k: int | None = None, explained: Mapping[int, str | None] | None = None
+    ) -> tuple[list[Prediction], Timing]:
+        """The predictions and what they cost; `explained` is of the texts to explain: by index the label, or None."""
         found: list[Any] = [None] * len(texts)
         timing = Timing(self.device, self._run.clock, len(texts))
-        for indices, outputs in self._passes(texts, timing):
-            for index, prediction in zip(indices, self.predictions(outputs, top_k), strict=True):
+        for indices, encodings, outputs in self._passes(texts, timing, offsets=bool(explained)):
+            for index, encoding, prediction in zip(indices, encodings, self.predictions(outputs, top_k), strict=True):
+                if explained and index in explained:
+                    self._explain(texts[index], encoding, prediction, explained[index])
                 found[index] = prediction
         return found, timing
 
@@ -125,15 +127,18 @@ class TextClassifier:
         is read in windows it is the evidence in the window with the highest score of the label. Raises `InputError`
         for a label that the checkpoint does not have.
         """
+        for text, encoding, prediction in zip(texts, encode(self._tokenizer, texts, offsets=True), found, strict=True):
+            self._explain(text, encoding, prediction, label)
+
+    def _explain(self, text: str, encoding: Encoding, prediction: Prediction, label: str | None) -> None:
         if label is not None and (self.problem_type == "regression" or label not in self.labels):
             raise InputError(f"explain_label must be a label of the checkpoint, got {label!r}")
-        for text, encoding, prediction in zip(texts, encode(self._tokenizer, texts, offsets=True), found, strict=True):
-            wanted = label or prediction.label
-            index = 0 if wanted is None else self.labels.index(wanted)
-            token_ids, offsets = self._strongest_window(encoding, index)
-            prediction.bias, prediction.evidence = evidence.explain(
-                self._network, self._shape, token_ids, offsets, text, index
-            )
+        wanted = label or prediction.label
+        index = 0 if wanted is None else self.labels.index(wanted)
+        token_ids, offsets = self._strongest_window(encoding, index)
+        prediction.bias, prediction.evidence = evidence.explain(
+            self._network, self._shape, token_ids, offsets, text, index
+        )
 
     def predictions(self, outputs: NDArray[np.float32], top_k: int | None = None) -> list[Prediction]:
         """Predictions for rows of `score`'s outputs (B, C)."""
@@ -143,26 +148,29 @@ class TextClassifier:
         """Probabilities (B, C) of the texts, or values (B, 1) for regression, and what they cost."""
         outputs = np.empty((len(texts), len(self.labels)), dtype=np.float32)
         timing = Timing(self.device, self._run.clock, len(texts))
-        for indices, of_pass in self._passes(texts, timing):
+        for indices, _, of_pass in self._passes(texts, timing):
             outputs[indices] = of_pass
         return outputs, timing
 
-    def _passes(self, texts: Sequence[str], timing: Timing) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
-        """For each pass the indices of its texts and their outputs (B, C); what it cost is added to `timing`.
+    def _passes(
+        self, texts: Sequence[str], timing: Timing, *, offsets: bool = False
+    ) -> Iterator[tuple[list[int], list[Encoding], NDArray[np.float32]]]:
+        """For each pass the indices, encodings and outputs (B, C) of its texts; what it cost is added to `timing`.
 
         Its texts are ordered by length: neighbours of one length need no padding.
         """
         begin = time.perf_counter()
-        for start, encodings in self._encoded(texts):
-            token_ids = [encoding.ids for encoding in encodings]
-            order: Sequence[int] = range(len(token_ids))
+        for start, encodings in self._encoded(texts, offsets=offsets):
+            order = list(range(len(encodings)))
             if len(order) > 1:
-                order = sorted(order, key=[len(ids) for ids in token_ids].__getitem__)
+                order.sort(key=[len(encoding) for encoding in encodings].__getitem__)
+                encodings = [encodings[index] for index in order]
+            token_ids = [encoding.ids for encoding in encodings]
             timing.tokenize_ms += (time.perf_counter() - begin) * 1e3
-            outputs, elapsed_ms, passes = self._read([token_ids[index] for index in order])
+            outputs, elapsed_ms, passes = self._read(token_ids)
             timing.inference_ms += elapsed_ms
             timing.passes += passes
-            yield [start + index for index in order], outputs
+            yield [start + index for index in order], encodings, outputs
             begin = time.perf_counter()
 
     def _read(self, token_ids: list[list[int]]) -> tuple[NDArray[np.float32], float, int]:
@@ -186,7 +194,7 @@ class TextClassifier:
         best = int(np.argmax(scores))
         return windows[best], self.windows.split(encoding.offsets)[best]
 
-    def _encoded(self, texts: Sequence[str]) -> Iterator[tuple[int, list[Encoding]]]:
+    def _encoded(self, texts: Sequence[str], *, offsets: bool) -> Iterator[tuple[int, list[Encoding]]]:
         """For each pass the index of its first text and the encodings, made by another thread while a pass runs."""
         if isinstance(texts, str):
             raise InputError("texts must be a list of strings, got str")
@@ -194,7 +202,7 @@ class TextClassifier:
         starts = range(0, len(texts), size)
 
         def encode_pass(start: int) -> tuple[int, list[Encoding]]:
-            return start, encode(self._tokenizer, texts[start : start + size], first=start)
+            return start, encode(self._tokenizer, texts[start : start + size], offsets=offsets, first=start)
 
         if len(starts) < 2:
             yield from map(encode_pass, starts)

@@ -2,8 +2,9 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Protocol, cast
 
 from pydantic_core import to_json
@@ -43,11 +44,13 @@ class Classifier(Protocol):
     folded_bytes: int
     examples: list[str]
 
-    def classify(self, texts: Sequence[str], top_k: int | None = None) -> tuple[Sequence[Prediction], Timing]:
-        """Predictions in the texts' order with their `top_k` highest scores, and what they cost."""
+    def classify(
+        self, texts: Sequence[str], top_k: int | None = None, explained: Mapping[int, str | None] | None = None
+    ) -> tuple[Sequence[Prediction], Timing]:
+        """Predictions in the texts' order with their `top_k` highest scores, and what they cost.
 
-    def explain(self, texts: Sequence[str], found: Sequence[Any], label: str | None) -> None:
-        """Give the predictions `found` for `texts` their evidence for the best label, or for `label`."""
+        Those of the texts whose index is in `explained` have their evidence for the label there, or for the best one.
+        """
 
 
 def perform(classifier: Classifier, task: Task) -> Answer:
@@ -55,21 +58,24 @@ def perform(classifier: Classifier, task: Task) -> Answer:
     started = time.monotonic()
     depths = [options.top_k for options in task.options]
     top_k = None if None in depths else max(cast(list[int], depths))  # what the most demanding share wants
-    found = _classify(classifier, task.texts, top_k)
+    ends = list(accumulate(task.counts))
+    explained = {
+        index: options.explain_label
+        for count, end, options in zip(task.counts, ends, task.options, strict=True)
+        if options.explain
+        for index in range(end - count, end)
+    }
+    found = _classify(classifier, task.texts, top_k, explained)
     fragments: list[bytes] = []
     errors: dict[int, tuple[int, str]] = {}
-    start = 0
-    for share, (count, options) in enumerate(zip(task.counts, task.options, strict=True)):
-        mine = found.predictions[start : start + count]
+    for share, (count, end, options) in enumerate(zip(task.counts, ends, task.options, strict=True)):
+        mine = found.predictions[end - count : end]
         failed = next((place for place, prediction in enumerate(mine) if isinstance(prediction, str)), None)
-        if failed is None and options.explain:
-            failed, mine = _explain(classifier, task.texts[start : start + count], mine, options.explain_label)
         if failed is not None:
             errors[share] = failed, str(mine[failed])
             fragments.append(b"")
         else:
             fragments.append(_fragment(cast(Sequence[Prediction], mine), options))
-        start += count
     return Answer(
         started,
         classifier.device,
@@ -94,10 +100,12 @@ class _Found:
     passes: int
 
 
-def _classify(classifier: Classifier, texts: Sequence[str], top_k: int | None) -> _Found:
+def _classify(
+    classifier: Classifier, texts: Sequence[str], top_k: int | None, explained: Mapping[int, str | None]
+) -> _Found:
     """Halve the pass while it fails, until the text on which the classifier fails stands alone."""
     try:
-        predictions, timing = classifier.classify(texts, top_k)
+        predictions, timing = classifier.classify(texts, top_k, explained)
     except Exception as error:  # noqa: BLE001  # whatever it is, it must stay within the pass that met it
         if len(texts) == 1:
             _logger.error("the classifier failed on a text of %d characters: %s", len(texts[0]), type(error).__name__)
@@ -105,7 +113,10 @@ def _classify(classifier: Classifier, texts: Sequence[str], top_k: int | None) -
     else:
         return _Found(list(predictions), timing.clock, timing.tokenize_ms, timing.inference_ms, timing.passes)
     middle = len(texts) // 2
-    first, second = _classify(classifier, texts[:middle], top_k), _classify(classifier, texts[middle:], top_k)
+    later = {index - middle: label for index, label in explained.items() if index >= middle}
+    earlier = {index: label for index, label in explained.items() if index < middle}
+    first = _classify(classifier, texts[:middle], top_k, earlier)
+    second = _classify(classifier, texts[middle:], top_k, later)
     return _Found(
         first.predictions + second.predictions,
         first.clock or second.clock,
@@ -113,19 +124,6 @@ def _classify(classifier: Classifier, texts: Sequence[str], top_k: int | None) -
         first.inference_ms + second.inference_ms,
         first.passes + second.passes,
     )
-
-
-def _explain(
-    classifier: Classifier, texts: Sequence[str], found: Sequence[Prediction | str], label: str | None
-) -> tuple[int | None, list[Prediction | str]]:
-    """The predictions with their evidence, or the place of the text that has none and, there, the reason."""
-    for place, (text, prediction) in enumerate(zip(texts, found, strict=True)):
-        try:
-            classifier.explain([text], [prediction], label)
-        except Exception as error:  # noqa: BLE001  # whatever it is, it must stay within the share that met it
-            _logger.error("no evidence for a text of %d characters: %s", len(text), type(error).__name__)
-            return place, [*found[:place], f"there is no evidence for it ({type(error).__name__})"]
-    return None, list(found)
 
 
 def _fragment(predictions: Sequence[Prediction], options: Options) -> bytes:

@@ -7,7 +7,7 @@ the label "right" in no time.
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from model.options import InferenceOptions
 from service.__main__ import main
@@ -28,7 +28,9 @@ class UnpicklableError(Exception):
 class FaultyClassifier(FakeClassifier):
     """Does what its texts say."""
 
-    def classify(self, texts: Sequence[str], top_k: int | None = None) -> tuple[list[FakePrediction], FakeTiming]:
+    def classify(
+        self, texts: Sequence[str], top_k: int | None = None, explained: Mapping[int, str | None] | None = None
+    ) -> tuple[list[FakePrediction], FakeTiming]:
         if SLOW in texts:
             time.sleep(SLOW_SECONDS)
         if HANG in texts:

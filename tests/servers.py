@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
@@ -68,20 +68,22 @@ class FakeClassifier:
     examples: list[str] = field(default_factory=lambda: ["try me"])
     passes: list[list[str]] = field(default_factory=list)
 
-    def classify(self, texts: Sequence[str], top_k: int | None = None) -> tuple[list[FakePrediction], FakeTiming]:
+    def classify(
+        self, texts: Sequence[str], top_k: int | None = None, explained: Mapping[int, str | None] | None = None
+    ) -> tuple[list[FakePrediction], FakeTiming]:
+        """All of an explained text speaks for its label; a text that says so cannot be explained."""
         self.passes.append(list(texts))
         self.before(texts)
         if POISON in texts:
             raise RuntimeError("this text's content must not be repeated")
-        return [FakePrediction(text) for text in texts], FakeTiming(batch_size=len(texts))
-
-    def explain(self, texts: Sequence[str], found: Sequence[FakePrediction], label: str | None) -> None:
-        """All of a text speaks for the label; a text that says so cannot be explained."""
-        for text, prediction in zip(texts, found, strict=True):
+        predictions = [FakePrediction(text) for text in texts]
+        for index, label in (explained or {}).items():
+            text = texts[index]
             if text == "riddle":
                 raise RuntimeError("this text's content must not be repeated")
             piece = {"start": 0, "end": len(text), "text": text, "contribution": 1.0 if label is None else 2.0}
-            prediction.evidence = {"bias": 0.5, "evidence": [piece]}
+            predictions[index].evidence = {"bias": 0.5, "evidence": [piece]}
+        return predictions, FakeTiming(batch_size=len(texts))
 
 
 def run(scenario: Coroutine[Any, Any, T]) -> T:

@@ -81,7 +81,7 @@ def test_a_text_without_evidence_fails_its_own_request_alone() -> None:
             failing = client.post("/predict", json={"inputs": ["a", "riddle"], "explain": True})
             reply, neighbour = await asyncio.gather(failing, ask(client, "riddle"))
             assert error(reply) == (500, "internal")
-            assert "inputs[1]: there is no evidence for it" in reply.json()["error"]
+            assert "inputs[1]: the classifier failed on it" in reply.json()["error"]
             assert neighbour.predictions[0].label == "riddle"
 
     run(scenario())
@@ -109,8 +109,8 @@ def test_what_cannot_be_explained_is_refused(fields: dict[str, Any], sentence: s
 class SlowClassifier(FakeClassifier):
     """A network and a tokenizer that take the milliseconds that the longest text names, and say truly how long."""
 
-    def classify(self, texts: Any, top_k: int | None = None) -> Any:
-        predictions, timing = super().classify(texts, top_k)
+    def classify(self, texts: Any, top_k: int | None = None, explained: Any = None) -> Any:
+        predictions, timing = super().classify(texts, top_k, explained)
         moments = [time.perf_counter()]
         for _ in range(2):
             time.sleep(max(map(len, texts)) / 1e3)

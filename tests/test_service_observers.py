@@ -22,8 +22,8 @@ SECRET = "the secret text of a client"
 class TimedClassifier(FakeClassifier):
     """Says that its passes cost something."""
 
-    def classify(self, texts: Any, top_k: int | None = None) -> Any:
-        predictions, timing = super().classify(texts, top_k)
+    def classify(self, texts: Any, top_k: int | None = None, explained: Any = None) -> Any:
+        predictions, timing = super().classify(texts, top_k, explained)
         timing.tokenize_ms, timing.inference_ms = 0.0, 0.001
         return predictions, timing
 
