@@ -31,7 +31,7 @@ def torchrun(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
 def test_two_processes_learn_what_one_does_with_twice_the_batch(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-    flags = (*SAME, "--gradient_accumulation_steps", "2", "--sampler", "length_grouped")
+    flags = (*SAME, "--gradient_accumulation_steps", "2", "--sampler", "length_grouped", "--streaming")
     whole = train(tmp_path / "one", labelled_texts()[:143], *flags, "--per_device_train_batch_size", "20")
     done = torchrun(tmp_path / "two", *flags, "--per_device_train_batch_size", "10")
     assert done.returncode == 0, done.stderr

@@ -70,6 +70,7 @@ SLOW = pytest.mark.slow
         pytest.param(["--sampler", "length_grouped", "--dataloader_drop_last"], marks=SLOW),
         # saved in the middle of an epoch
         pytest.param([*STEPS, "--sampler", "weighted", "--bf16"], marks=SLOW),
+        pytest.param([*STEPS, "--streaming"], marks=SLOW),
         pytest.param([*STEPS, "--dataloader_num_workers", "2", "--dataloader_persistent_workers"], marks=SLOW),
     ],
     ids=" ".join,

@@ -5,7 +5,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ def _train(argv: Sequence[str] | None) -> None:
     data_arguments, model_arguments, arguments = parse(argv)
     path = Path(arguments.output_dir or "")
     folder = OutputFolder.checked(path, arguments.overwrite_output_dir, arguments.resume_from_checkpoint)
-    data = load_data(data_arguments, arguments.seed)
+    with arguments.main_process_first() if data_arguments.streaming else nullcontext():  # the others find its file
+        data = load_data(data_arguments, arguments.seed)
     from training.run import train  # five seconds of imports that no mistake in the data should wait for
 
     if arguments.autotune_minutes is None:

@@ -41,6 +41,11 @@ class DataArguments:
         "Column of the labels; a column of lists means several labels a text (`labels` is found by itself).", "label"
     )
     problem_type: ProblemType | None = flag("What the labels are; told from them when absent.")
+    streaming: bool = flag(
+        "Whether the training file, which may be larger than memory, is read row by row and kept on the disk only; "
+        "needs --validation_file.",
+        False,
+    )
     validation_share: float = flag(
         "Share of the training rows held out, between 0 and 1, if there are no validation rows.", 0.1
     )
@@ -74,6 +79,23 @@ class DataArguments:
             raise InputError(f"{given}: there is no --teacher that it is for")
         if self.num_proc is not None and self.num_proc < 1:
             raise InputError(f"num_proc must be at least 1, got {self.num_proc}")
+        if self.streaming:
+            self._require_streamable()
+
+    def _require_streamable(self) -> None:
+        if self.dataset is not None:
+            raise InputError("streaming is for a file: give --train_file, not --dataset")
+        if self.validation_file is None:
+            raise InputError("streaming: give --validation_file FILE; of a streamed file no rows are held out")
+        if self.teacher is not None:
+            raise InputError("streaming: a --teacher labels texts in memory; give one of both")
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where files for the next training are kept."""
+        from datasets import config  # knows HF_HOME and the like, after two seconds of imports
+
+        return Path(self.cache_dir or Path(config.HF_DATASETS_CACHE) / "textcnn")
 
 
 @dataclass

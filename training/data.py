@@ -3,7 +3,7 @@
 import logging
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -11,15 +11,26 @@ from pathlib import Path
 from model.errors import InputError
 from training.config import DataArguments
 from training.hub import read_dataset
-from training.readers import read_table
+from training.readers import read_table, read_tables
+from training.stored import TARGET, TEXT, StoredColumn, store
 from training.table import Table
-from training.targets import REGRESSION, SINGLE, ProblemType, Target, class_names, infer_problem_type, read_targets
+from training.targets import (
+    REGRESSION,
+    SINGLE,
+    ProblemType,
+    Target,
+    arrow_type,
+    class_names,
+    infer_problem_type,
+    read_targets,
+)
 
 logger = logging.getLogger(__name__)
 
 # Texts of no class: those that the rule to abstain is chosen by, and those that it is tried on.
 OUT_OF_SCOPE = ("out_of_scope", "out_of_scope_test")
 _NAMED_LABELS = 10  # label names that a message lists at most
+_STREAMED = 1000  # rows of a streamed file that are held at a time
 
 
 @dataclass(frozen=True)
@@ -27,8 +38,8 @@ class Split:
     """Texts and their targets."""
 
     source: str
-    texts: list[str]
-    targets: list[Target]
+    texts: Sequence[str]
+    targets: Sequence[Target]
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -56,12 +67,14 @@ def load_data(arguments: DataArguments, seed: int) -> TextData:
 
     The classes are those of the training rows. Raises `InputError` naming file and row of the first mistake.
     """
-    tables = _read_tables(arguments)
+    tables = _read_tables(arguments)  # of a streamed file the first rows
     column = _label_column(tables["train"], arguments.label_column)
     problem_type = arguments.problem_type or infer_problem_type(tables["train"], column)
     if problem_type == REGRESSION and arguments.problem_type is None:
         logger.info("%r holds numbers: regression (for classes give --problem_type %s)", column, SINGLE)
     splits = {name: _split(table, arguments.text_column, column, problem_type) for name, table in tables.items()}
+    if arguments.streaming:
+        splits["train"] = _stored(arguments, column, problem_type)
     train, labels = splits["train"], [column]
     if problem_type != REGRESSION:
         labels = class_names(train.targets)
@@ -77,7 +90,7 @@ def load_data(arguments: DataArguments, seed: int) -> TextData:
     out_of_scope = _read_out_of_scope(arguments, problem_type)
     unlabelled = []
     if arguments.unlabelled_file is not None:
-        unlabelled = _texts(read_table(Path(arguments.unlabelled_file)), arguments.text_column)
+        unlabelled = read_table(Path(arguments.unlabelled_file)).texts(arguments.text_column)
     return TextData(problem_type, labels, train, validation, splits.get("test"), unlabelled, out_of_scope)
 
 
@@ -113,7 +126,34 @@ def _read_tables(arguments: DataArguments) -> dict[str, Table]:
     if arguments.dataset is not None:
         return read_dataset(arguments.dataset, arguments.dataset_config)
     files = {"train": arguments.train_file, "validation": arguments.validation_file, "test": arguments.test_file}
-    return {name: read_table(Path(file)) for name, file in files.items() if file is not None}
+    return {
+        name: next(read_tables(Path(file), _STREAMED))
+        if arguments.streaming and name == "train"
+        else read_table(Path(file))
+        for name, file in files.items()
+        if file is not None
+    }
+
+
+def _stored(arguments: DataArguments, column: str, problem_type: ProblemType) -> Split:
+    """The training rows in a file in the cache, whatever their number; checked as they are read, in a single pass."""
+    path = Path(arguments.train_file or "")
+    text_column = arguments.text_column
+
+    def chunks() -> Iterator[tuple[list[str], list[Target]]]:
+        for table in read_tables(path, _STREAMED):
+            posed = arguments.problem_type or infer_problem_type(table, column)
+            if posed != problem_type:
+                raise InputError(
+                    f"{table.place(0)}: {column} poses {posed} from here on, {problem_type} before; "
+                    "choose with --problem_type"
+                )
+            yield table.texts(text_column), read_targets(table, column, problem_type)
+
+    state = path.stat()
+    key = (str(path.absolute()), state.st_size, state.st_mtime_ns, text_column, column, problem_type)
+    file = store(arguments.cache_folder, key, chunks(), arrow_type(problem_type))
+    return Split(str(path), StoredColumn(file, TEXT), StoredColumn(file, TARGET))
 
 
 def _read_out_of_scope(arguments: DataArguments, problem_type: str) -> dict[str, Split]:
@@ -122,7 +162,7 @@ def _read_out_of_scope(arguments: DataArguments, problem_type: str) -> dict[str,
     if files and problem_type == REGRESSION:
         raise InputError(f"{next(iter(files))}_file: a regression has no classes that a text could belong to")
     tables = {name: read_table(Path(file)) for name, file in files.items()}
-    return {name: Split(table.source, _texts(table, arguments.text_column), []) for name, table in tables.items()}
+    return {name: Split(table.source, table.texts(arguments.text_column), []) for name, table in tables.items()}
 
 
 def _label_column(table: Table, name: str) -> str:
@@ -130,30 +170,7 @@ def _label_column(table: Table, name: str) -> str:
 
 
 def _split(table: Table, text_column: str, label_column: str, problem_type: str) -> Split:
-    return Split(table.source, _texts(table, text_column), read_targets(table, label_column, problem_type))
-
-
-def _texts(table: Table, column: str) -> list[str]:
-    texts = table.column(column, "text_column")
-    for index, text in enumerate(texts):
-        fault = _fault(text)
-        if fault is not None:
-            raise InputError(f"{table.place(index)}: {column} {fault}")
-    return list(texts)
-
-
-def _fault(text: object) -> str | None:
-    if text is None:
-        return "must not be null or missing"
-    if not isinstance(text, str):
-        return f"must be a string, got {text!r}"
-    if not text or text.isspace():
-        return "must not be empty"
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        return f"must be valid Unicode, got the lone surrogate {text[error.start]!r} at character {error.start}"
-    return None
+    return Split(table.source, table.texts(text_column), read_targets(table, label_column, problem_type))
 
 
 def _require_classes(train: Split, labels: list[str], column: str) -> None:

@@ -78,7 +78,7 @@ def learn_from_teacher(
     if arguments.finetune_teacher:
         name = str(finetune(name, data, cache.folder, training.use_cpu))
     teacher = Teacher.load(name, data.labels, training.device)
-    own = data.train.texts + data.unlabelled
+    own = [*data.train.texts, *data.unlabelled]
     texts = own + augment(own, arguments.augmented_copies)
     splits = {"validation": data.validation, **({} if data.test is None else {"test": data.test})}
     logits = {split: teacher.logits(rows.texts, cache.folder) for split, rows in splits.items()}

@@ -52,7 +52,7 @@ class TokenTensors(Dataset[dict[str, Tensor]]):
     def __init__(self, tokens: Tokens, labels: NDArray[np.generic], layout: Layout) -> None:
         lengths = torch.from_numpy(tokens.lengths)  # (N,)
         self.lengths = lengths.clamp(max=layout.max_length)  # (N,), on the CPU: they decide a batch's width
-        self.token_ids = torch.tensor(tokens.token_ids) if len(tokens.token_ids) else torch.zeros(1, dtype=torch.int32)
+        self.token_ids = _tensor(tokens.token_ids) if len(tokens.token_ids) else torch.zeros(1, dtype=torch.int32)
         self.starts = lengths.cumsum(0) - lengths  # (N,)
         self.excess = lengths - self.lengths  # (N,), tokens that the cut takes
         self.labels = torch.from_numpy(labels)  # (N, ...)
@@ -96,6 +96,11 @@ class TokenTensors(Dataset[dict[str, Tensor]]):
         """Whether it would leave the GPU most of its free memory."""
         size = sum(getattr(self, name).nbytes for name in _MOVED)
         return bool(size < torch.cuda.mem_get_info(device)[0] // 4)
+
+
+def _tensor(token_ids: NDArray[np.int32]) -> Tensor:
+    """A copy in memory, but for what was mapped since it may not fit there."""
+    return torch.from_numpy(token_ids) if isinstance(token_ids, np.memmap) else torch.tensor(token_ids)
 
 
 def pick_max_length(lengths: NDArray[np.integer]) -> int:

@@ -113,12 +113,8 @@ def _objective(data: TextData, prepared: Prepared, arguments: TextCnnTrainingArg
 
 
 def _cache(arguments: DataArguments, training_arguments: TextCnnTrainingArguments) -> TokenCache:
-    from datasets import config  # knows HF_HOME and the like
-
-    folder = Path(arguments.cache_dir or Path(config.HF_DATASETS_CACHE) / "textcnn")
-    return TokenCache(
-        folder, arguments.overwrite_cache and training_arguments.local_process_index == 0, arguments.num_proc
-    )
+    overwrite = arguments.overwrite_cache and training_arguments.local_process_index == 0
+    return TokenCache(arguments.cache_folder, overwrite, arguments.num_proc)
 
 
 def _require_same_network(checkpoint: Path, prepared: Prepared) -> None:

@@ -30,3 +30,26 @@ class Table:
             found = ", ".join(map(repr, self.columns))
             raise InputError(f"{self.source}: no column {name!r}; found {found} (choose with --{flag})")
         return self.columns[name]
+
+    def texts(self, name: str) -> list[str]:
+        """The column of texts; raises `InputError` naming the first row that holds none."""
+        texts = self.column(name, "text_column")
+        for index, text in enumerate(texts):
+            fault = _fault(text)
+            if fault is not None:
+                raise InputError(f"{self.place(index)}: {name} {fault}")
+        return list(texts)
+
+
+def _fault(text: object) -> str | None:
+    if text is None:
+        return "must not be null or missing"
+    if not isinstance(text, str):
+        return f"must be a string, got {text!r}"
+    if not text or text.isspace():
+        return "must not be empty"
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return f"must be valid Unicode, got the lone surrogate {text[error.start]!r} at character {error.start}"
+    return None

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
+import pyarrow
 from numpy.typing import NDArray
 
 from model.errors import InputError
+from training.stored import StoredColumn
 from training.table import Table
 
 Target: TypeAlias = str | tuple[str, ...] | float  # a class, several classes, or a number
@@ -63,14 +65,21 @@ def class_names(targets: Iterable[Target]) -> list[str]:
     return sorted(names)
 
 
+def arrow_type(problem_type: str) -> pyarrow.DataType:
+    """Targets as a column of a file."""
+    types = {SINGLE: pyarrow.string(), MULTI: pyarrow.list_(pyarrow.string()), REGRESSION: pyarrow.float64()}
+    return types[problem_type]
+
+
 def encode_targets(targets: Sequence[Target], labels: Sequence[str], problem_type: str) -> NDArray[Any]:
     """Class indices (N,), zeros and ones (N, C) for several labels, or numbers (N,) for regression."""
     if problem_type == REGRESSION:
-        return np.array(targets, dtype=np.float32)
+        return np.fromiter(targets, np.float32, len(targets))
     position = {label: index for index, label in enumerate(labels)}
     if problem_type == SINGLE:
-        return np.array([position[str(target)] for target in targets], dtype=np.int64)
-    encoded = np.zeros((len(targets), len(labels)), dtype=np.float32)
+        return np.fromiter((position[str(target)] for target in targets), np.int64, len(targets))
+    shape = len(targets), len(labels)
+    encoded = targets.zeros(shape[1]) if isinstance(targets, StoredColumn) else np.zeros(shape, np.float32)
     for row, target in enumerate(targets):
         encoded[row, [position[name] for name in _tuple(target)]] = 1
     return encoded

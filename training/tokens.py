@@ -4,8 +4,7 @@ import hashlib
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -15,13 +14,14 @@ import numpy as np
 import pyarrow
 import tokenizers
 from numpy.typing import NDArray
+from pyarrow import compute
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.normalizers import Normalizer
 from transformers import PreTrainedTokenizerFast
 
-from model.errors import InputError
 from model.tokenizer import encode_batch, train_tokenizer
+from training.stored import StoredColumn, writing
 
 # N texts, M tokens of all texts together.
 
@@ -57,10 +57,11 @@ class TokenCache:
         empty = Tokenizer(WordLevel())
         empty.normalizer = normalizer
         asked = f"{kind} {vocab_size} {min_frequency} {tokenizers.__version__} {empty.to_str()}"
-        folder = self.folder / f"tokenizer-{_digest(asked, pyarrow.array(texts, pyarrow.large_string()))}"
+        arrays = texts.chunks if isinstance(texts, StoredColumn) else [pyarrow.array(texts, pyarrow.large_string())]
+        folder = self.folder / f"tokenizer-{_digest(asked, *arrays)}"
         if self.overwrite or not folder.is_dir():
             tokenizer = train_tokenizer(texts, kind, vocab_size, min_frequency, normalizer)
-            with self._writing():
+            with writing(self.folder):
                 beside = Path(tempfile.mkdtemp(dir=self.folder))
                 tokenizer.save_pretrained(beside)
                 shutil.rmtree(folder, ignore_errors=True)
@@ -76,9 +77,10 @@ class TokenCache:
         import datasets  # two seconds of imports that no mistake in the data should wait for
 
         (datasets.enable_progress_bars if sys.stderr.isatty() else datasets.disable_progress_bars)()
-        split = datasets.Dataset.from_dict({"text": texts})
+        stored = texts if isinstance(texts, StoredColumn) else None
+        split = datasets.Dataset.from_dict({"text": texts}) if stored is None else stored.dataset()
         fingerprint = _digest(tokenizer.backend_tokenizer.to_str(), *split.data.table["text"].chunks)
-        with self._writing():
+        with writing(self.folder):
             tokenized = split.map(
                 _Tokenize(tokenizer),
                 batched=True,
@@ -90,16 +92,21 @@ class TokenCache:
                 new_fingerprint=fingerprint,
                 desc="tokenize",
             )
-        column = tokenized.data.table["token_ids"].combine_chunks()
+            column = tokenized.data.table["token_ids"]
+            if stored is not None:
+                return self._mapped(column, self.folder / f"tokens-{fingerprint}.ids")
+        column = column.combine_chunks()
         return Tokens(column.flatten().to_numpy(), column.value_lengths().to_numpy().astype(np.int64))
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            yield
-        except OSError as error:
-            raise InputError(f"cache_dir: cannot write in {str(self.folder)!r}: {error.strerror}") from error
+    def _mapped(self, column: Any, path: Path) -> Tokens:
+        """The column as one array that stays on the disk, whatever its size."""
+        if self.overwrite or not path.is_file():
+            with tempfile.NamedTemporaryFile(dir=self.folder, delete=False) as beside:
+                for chunk in column.chunks:
+                    chunk.flatten().to_numpy().tofile(beside)
+            Path(beside.name).rename(path)
+        lengths = compute.list_value_length(column).to_numpy().astype(np.int64)
+        return Tokens(np.memmap(path, np.int32, "c"), lengths)
 
 
 class _Tokenize:

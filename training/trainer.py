@@ -72,7 +72,7 @@ class TextCnnTrainer(Trainer):
         self.remove_callback(ProgressCallback)  # both write every log to stdout
         self.remove_callback(PrinterCallback)
         if not args.disable_tqdm:
-            self.add_callback(ProgressLines())
+            self.add_callback(ProgressLines(self._running_loss))
         if args.early_stopping_patience > 0 and args.eval_strategy != IntervalStrategy.NO:
             self.add_callback(EarlyStoppingCallback(args.early_stopping_patience, args.early_stopping_threshold))
 
@@ -83,6 +83,10 @@ class TextCnnTrainer(Trainer):
         for callback in self.callback_handler.callbacks:
             if isinstance(callback, TensorBoardCallback) and callback.logging_dir is None:
                 callback.logging_dir = str(output.parent / "tensorboard" / output.name / moment)
+
+    def _running_loss(self) -> float:
+        """Mean training loss of the steps since the last log."""
+        return float(self._tr_loss) / max(1, self.state.global_step - self._globalstep_last_logged)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Tensor], *rest: Any) -> Tensor:
         """Forward and backward pass of a batch, which is counted."""

@@ -20,6 +20,7 @@ from training.tokens import Tokens
 # V tokens of the vocabulary, D channels.
 
 _LONGEST_WORD = 10_000  # bytes; what has no space for so long is no binary file of word2vec
+_PIECE = 1 << 20  # tokens that are looked up at a time
 _Entry = tuple[str, NDArray[np.float32]]  # a word and its vector
 
 
@@ -39,11 +40,13 @@ class Vectors:
 
     def coverage(self, tokens: Tokens) -> dict[str, float | str]:
         """Shares of the vocabulary and of the running tokens that have a vector."""
-        running = self.found[torch.tensor(tokens.token_ids, dtype=torch.long)].float()
+        found, token_ids = self.found.numpy(), tokens.token_ids
+        pieces = (token_ids[start : start + _PIECE] for start in range(0, len(token_ids), _PIECE))
+        covered = sum(int(np.count_nonzero(found[piece])) for piece in pieces)
         return {
             "source": self.source,
             "vocabulary_covered": float(self.found.float().mean()),
-            "tokens_covered": float(running.mean()) if len(running) else 0.0,
+            "tokens_covered": covered / max(1, len(token_ids)),
         }
 
 

@@ -13,6 +13,7 @@ from sklearn.naive_bayes import MultinomialNB
 
 from training.data import TextData
 from training.features import TokenTensors
+from training.stored import StoredColumn
 from training.targets import SINGLE, Target
 
 EXAMPLES = 20  # texts that a check quotes at most
@@ -27,7 +28,12 @@ _SMOOTHING = 0.05  # of naive Bayes; of 2 % wrong labels it ranks most first wit
 def data_checks(data: TextData, train: TokenTensors) -> dict[str, Any]:
     """Figures and examples, ready for JSON."""
     splits = {"train": data.train, "validation": data.validation, "test": data.test}
+    if isinstance(data.train.texts, StoredColumn):
+        del splits["train"]
     folded = {name: [_fold(text) for text in split.texts] for name, split in splits.items() if split is not None}
+    if "train" not in splits:
+        skipped = {"skipped": "Not sought in training texts that were streamed."}
+        return {"duplicates": duplicates(folded), "conflicts": {**skipped, "examples": []}, "suspicious": skipped}
     return {
         "duplicates": duplicates(folded),
         "conflicts": conflicts(data.train.texts, folded["train"], data.train.targets),

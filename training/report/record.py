@@ -23,7 +23,7 @@ from training.data import Split, TextData
 from training.output import PREDICTIONS, RECORD
 from training.preparation import Prepared
 from training.report.checks import data_checks
-from training.targets import MULTI, REGRESSION, SINGLE
+from training.targets import REGRESSION, SINGLE, arrow_type
 
 Array = NDArray[Any]
 
@@ -206,9 +206,7 @@ def _lengths(prepared: Prepared) -> dict[str, Any]:
 
 def _table(outcomes: Mapping[str, Outcomes], problem_type: str) -> bytes:
     """One row a text; labels as strings, in dictionaries where there is one each."""
-    kind = {SINGLE: pyarrow.string(), MULTI: pyarrow.list_(pyarrow.string()), REGRESSION: pyarrow.float64()}[
-        problem_type
-    ]
+    kind = arrow_type(problem_type)
     columns = {
         "split": [name for name, outcome in outcomes.items() for _ in outcome.targets],
         "row": [row for outcome in outcomes.values() for row in range(len(outcome.targets))],
