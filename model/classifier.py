@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ class Timing:
     tokenize_ms: float = 0.0  # that the network had to wait for token ids
     inference_ms: float = 0.0  # host-to-device copy, network and softmax, summed over the passes
     passes: int = 0
+    token_counts: list[int] = field(default_factory=list)  # of each text, what was read of it
 
 
 class TextClassifier:
@@ -161,9 +162,11 @@ class TextClassifier:
         """
         begin = time.perf_counter()
         for start, encodings in self._encoded(texts, offsets=offsets):
+            lengths = list(map(len, encodings))
+            timing.token_counts += lengths
             order = list(range(len(encodings)))
             if len(order) > 1:
-                order.sort(key=[len(encoding) for encoding in encodings].__getitem__)
+                order.sort(key=lengths.__getitem__)
                 encodings = [encodings[index] for index in order]
             token_ids = [encoding.ids for encoding in encodings]
             timing.tokenize_ms += (time.perf_counter() - begin) * 1e3

@@ -30,6 +30,7 @@ class Timing(Protocol):
     inference_ms: float
     batch_size: int
     passes: int
+    token_counts: list[int]
 
 
 class Classifier(Protocol):
@@ -67,6 +68,7 @@ def perform(classifier: Classifier, task: Task) -> Answer:
     }
     found = _classify(classifier, task.texts, top_k, explained)
     fragments: list[bytes] = []
+    tokens: list[int] = []
     errors: dict[int, tuple[int, str]] = {}
     for share, (count, end, options) in enumerate(zip(task.counts, ends, task.options, strict=True)):
         mine = found.predictions[end - count : end]
@@ -76,6 +78,7 @@ def perform(classifier: Classifier, task: Task) -> Answer:
             fragments.append(b"")
         else:
             fragments.append(_fragment(cast(Sequence[Prediction], mine), options))
+        tokens.append(sum(found.token_counts[end - count : end]))
     return Answer(
         started,
         classifier.device,
@@ -84,6 +87,7 @@ def perform(classifier: Classifier, task: Task) -> Answer:
         found.inference_ms,
         len(task.texts),
         found.passes,
+        tokens,
         fragments,
         errors,
     )
@@ -98,6 +102,7 @@ class _Found:
     tokenize_ms: float
     inference_ms: float
     passes: int
+    token_counts: list[int]
 
 
 def _classify(
@@ -109,9 +114,10 @@ def _classify(
     except Exception as error:  # noqa: BLE001  # whatever it is, it must stay within the pass that met it
         if len(texts) == 1:
             _logger.error("the classifier failed on a text of %d characters: %s", len(texts[0]), type(error).__name__)
-            return _Found([f"the classifier failed on it ({type(error).__name__})"], "", 0.0, 0.0, 1)
+            return _Found([f"the classifier failed on it ({type(error).__name__})"], "", 0.0, 0.0, 1, [0])
     else:
-        return _Found(list(predictions), timing.clock, timing.tokenize_ms, timing.inference_ms, timing.passes)
+        costs = timing.tokenize_ms, timing.inference_ms, timing.passes, timing.token_counts
+        return _Found(list(predictions), timing.clock, *costs)
     middle = len(texts) // 2
     later = {index - middle: label for index, label in explained.items() if index >= middle}
     earlier = {index: label for index, label in explained.items() if index < middle}
@@ -123,6 +129,7 @@ def _classify(
         first.tokenize_ms + second.tokenize_ms,
         first.inference_ms + second.inference_ms,
         first.passes + second.passes,
+        first.token_counts + second.token_counts,
     )
 
 

@@ -25,6 +25,7 @@ class Latency:
     total_us: int = 0
     batch_size: int = 0
     passes: int = 0
+    tokens: int = 0  # of the request's own texts
 
     def json(self) -> bytes:
         """The `latency` block: milliseconds with microsecond resolution.

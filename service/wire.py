@@ -44,6 +44,7 @@ class Answer:
     inference_ms: float
     batch_size: int
     passes: int
+    tokens: list[int]  # of each share's texts
     fragments: list[bytes]
     errors: dict[int, tuple[int, str]] = field(default_factory=dict)
 

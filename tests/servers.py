@@ -51,6 +51,7 @@ class FakeTiming:
     inference_ms: float = 0.0
     batch_size: int = 1
     passes: int = 1
+    token_counts: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -83,7 +84,7 @@ class FakeClassifier:
                 raise RuntimeError("this text's content must not be repeated")
             piece = {"start": 0, "end": len(text), "text": text, "contribution": 1.0 if label is None else 2.0}
             predictions[index].evidence = {"bias": 0.5, "evidence": [piece]}
-        return predictions, FakeTiming(batch_size=len(texts))
+        return predictions, FakeTiming(batch_size=len(texts), token_counts=[len(text) for text in texts])
 
 
 def run(scenario: Coroutine[Any, Any, T]) -> T:

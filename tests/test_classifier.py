@@ -79,6 +79,8 @@ def test_many_texts_take_several_passes_in_order(classifier: TextClassifier, mon
     monkeypatch.setattr(HostRunner, "pass_texts", 7)
     predictions, timing = classifier.classify(texts)
     assert (timing.passes, timing.batch_size) == (8, 50)
+    assert timing.token_counts == [classifier.classify([text])[1].token_counts[0] for text in texts]
+    assert max(timing.token_counts) == classifier.max_length
     for prediction, scores in zip(predictions, expected, strict=True):
         assert prediction.scores == pytest.approx(scores, abs=1e-6)
 

@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 import pytest
 from huggingface_hub import InferenceClient
+from transformers import PreTrainedTokenizerFast
 
 from model.classifier import TextClassifier
 from service.config import DIALECTS
@@ -54,6 +55,7 @@ def test_text_embeddings_inference_is_flat_for_one_text_and_nested_for_a_batch()
         assert reply.json()[0] == {"score": 0.75, "label": "a"}
         assert {"x-compute-time", "x-total-time", "x-queue-time", "x-inference-time"} <= set(reply.headers)
         assert reply.headers["x-compute-characters"] == "1"
+        assert reply.headers["x-compute-tokens"] == "1"
     batch = ask("/tei/predict", {"inputs": [["a"], ["b"]], "raw_scores": True}).json()
     assert [row[0]["label"] for row in batch] == ["a", "b"]
     assert batch[0][0]["score"] == pytest.approx(math.log(0.75))
@@ -65,6 +67,8 @@ def test_vllm_gives_probabilities_in_the_order_of_the_labels() -> None:
     reply = ask("/classify", {"input": ["a"], "model": "fake", "encoding_format": "x"}).json()
     assert reply["object"] == "list"
     assert reply["data"] == [{"index": 0, "label": "a", "probs": [0.75, 0.2, 0.05], "num_classes": 3}]
+    usage = ask("/classify", {"input": ["a", "a"]}).json()["usage"]  # the fake's tokens are characters
+    assert usage == {"prompt_tokens": 2, "total_tokens": 2, "completion_tokens": 0, "prompt_tokens_details": None}
 
 
 def test_kserve_speaks_json_and_metadata() -> None:
@@ -210,14 +214,17 @@ def test_the_client_of_triton(running: RunningServer, expected: list[dict[str, f
     ],
 )
 def test_the_calls_that_the_services_documentation_makes_with_curl(
-    running: RunningServer, expected: list[dict[str, float]], path: str, body: str
+    running: RunningServer, checkpoint: Path, expected: list[dict[str, float]], path: str, body: str
 ) -> None:
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(checkpoint)
+    tokens = sum(len(tokenizer(text)["input_ids"]) for text in ([TEXTS[0], "a"] if '"a"' in body else TEXTS[:1]))
     command = ["curl", "--fail-with-body", "-sS", f"{running.url}{path}", "-X", "POST", "-d", body % TEXTS[0]]
     finished = subprocess.run([*command, "-H", "Content-Type: application/json"], capture_output=True, check=True)
     found = json.loads(finished.stdout)
     if path == "/classify":
         scores = dict(zip(sorted(expected[0]), found["data"][0]["probs"], strict=True))
         assert found["data"][0]["label"] == next(iter(expected[0]))
+        assert found["usage"]["prompt_tokens"] == found["usage"]["total_tokens"] == tokens
     else:
         first = found if isinstance(found[0], dict) else found[0]
         scores = {entry["label"]: entry["score"] for entry in first}

@@ -87,6 +87,7 @@ def _headers(latency: Latency, characters: int) -> Headers:
         (b"content-type", b"application/json"),
         (b"x-compute-type", b"cpu" if latency.device == "cpu" else b"gpu"),
         (b"x-compute-characters", str(characters).encode()),
+        (b"x-compute-tokens", str(latency.tokens).encode()),
         *((name.encode(), str(us // 1000).encode()) for name, us in times.items()),
     )
 

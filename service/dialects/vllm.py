@@ -39,7 +39,9 @@ class Vllm(Endpoint):
             }
             for index, scores in enumerate(scores_of(job, self.service))
         ]
-        return Reply(to_json({"object": "list", "model": job.model["name"], "data": data}))
+        tokens = job.latency.tokens
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens, "completion_tokens": 0, "prompt_tokens_details": None}
+        return Reply(to_json({"object": "list", "model": job.model["name"], "data": data, "usage": usage}))
 
     def render_error(self, error: ServiceError) -> tuple[int, Reply]:
         """OpenAI's error body; what is invalid is a 400 there."""
