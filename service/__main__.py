@@ -44,30 +44,29 @@ def serve(
     load: "Callable[..., Classifier] | None" = None,
 ) -> int:
     """Check everything that can be checked beforehand, then serve; raises `InputError` for what is wrong."""
-    from model.hub import local_folder
-
-    from .config import bind, check_checkpoint, check_dialects, check_numbers, choose_devices
+    from .config import bind, check_dialects, check_numbers, choose_devices
     from .log import AccessLog
     from .routes import Keys
+    from .served import read_served
     from .server import Server, StartUpError
     from .tracing import Traces, endpoint_is_configured
     from .worker import load_classifier
 
     check_numbers(arguments, limits)
     arguments.dialects = check_dialects(arguments.dialects)
-    arguments.checkpoint = local_folder(arguments.checkpoint)
-    name = check_checkpoint(arguments.checkpoint)
+    served = read_served(arguments.checkpoint, arguments.shadow)
     devices = choose_devices(arguments.device, arguments.devices)
     traced = endpoint_is_configured()
     listener = bind(arguments.host, arguments.port)
     host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
     url = f"http://{host}:{listener.getsockname()[1]}"
-    greeting = f"Serving {name} on {url} ({', '.join(devices)})\n{_invitation(url)}"
+    names = ", ".join(f"{one.shown} (shadow)" if one.shadow else one.shown for one in served)
+    greeting = f"Serving {names} on {url} ({', '.join(devices)})\n{_invitation(url)}"
     keys = Keys(os.environ.get("LIT_SERVER_API_KEY"), os.environ.get("TEXTCNN_ADMIN_KEY"))
     observers: list[Observer] = [AccessLog()] if arguments.access_log else []
     observers += [Traces()] if traced else []
     load = partial(load or load_classifier, options=options)
-    server = Server(arguments, limits, devices, listener, lambda: announce(greeting), keys, observers, load)
+    server = Server(served, arguments, limits, devices, listener, lambda: announce(greeting), keys, observers, load)
     try:
         return server.serve()
     except StartUpError as failure:

@@ -9,10 +9,11 @@ from starlette.routing import Route
 
 from .endpoint import Service
 from .errors import ErrorType, ServiceError
+from .gateway import find
 from .reading import check_key, check_media_type, read_body
 from .schemas import ReloadRequest
 
-Reload = Callable[[str | None], Awaitable[str]]  # why the checkpoint could not take over; nothing when it has
+Reload = Callable[[str | None, int | None], Awaitable[str]]  # of a folder and the place of a model; why it could not
 ADMIN_ROUTE = "/admin/reload"
 
 
@@ -26,21 +27,27 @@ def reload_route(key: str, service: Service, reload: Reload) -> Route:
             body = await read_body(headers, request.receive, service.limits.max_body_bytes)
             if body:
                 check_media_type(headers, ["application/json"])
-            if sentence := await reload(_parse(body)):
+            asked = _parse(body)
+            pools = service.gateway.pools
+            place = None if asked.checkpoint is None else 0  # one folder is for one model
+            if asked.model is not None:
+                place = pools.index(find(pools, asked.model))
+            if sentence := await reload(asked.checkpoint, place):
                 raise ServiceError(ErrorType.VALIDATION, sentence)
         except ServiceError as error:
             headers_of_reply = {name.decode(): value.decode() for name, value in error.headers}
             return Response(error.body, error.error_type.status, headers_of_reply, "application/json")
-        return JSONResponse({"model": service.gateway.hellos[0].model})
+        return JSONResponse({"model": pools[place or 0].hello.model})
 
     return Route(ADMIN_ROUTE, handle, methods=["POST"])
 
 
-def _parse(body: bytes) -> str | None:
+def _parse(body: bytes) -> ReloadRequest:
     if not body:
-        return None
+        return ReloadRequest()
     try:
-        return ReloadRequest.model_validate_json(body).checkpoint
+        return ReloadRequest.model_validate_json(body)
     except ValidationError:
-        message = f'body: must be empty or {{"checkpoint": "folder"}}, got {body[:80].decode(errors="replace")}'
+        shown = body[:80].decode(errors="replace")
+        message = f'body: must be empty or {{"model": "name", "checkpoint": "folder"}}, each optional, got {shown}'
         raise ServiceError(ErrorType.VALIDATION, message) from None

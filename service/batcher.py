@@ -132,7 +132,7 @@ class Batcher:
         self._dispatch()
 
     def _dispatch(self) -> None:
-        while self._idle and (shares := self._gather(self._idle[0].hello.model)):
+        while self._idle and (shares := self._gather(self._idle[0].hello)):
             link = self._idle.popleft()
             self._passes[link] = Pass(shares)
             texts: list[str] = []
@@ -142,13 +142,13 @@ class Batcher:
             if self._watchdog is None:
                 self._watch(self._pass_timeout_s)
 
-    def _gather(self, model: dict[str, str]) -> list[tuple[Job, int]]:
+    def _gather(self, hello: Hello) -> list[tuple[Job, int]]:
         """The next pass: jobs with the number of their texts in it, shared evenly, what is left over in order."""
         jobs = self._next_jobs()
         if not jobs:
             return []
         for job in jobs:
-            job.answer_with(model)
+            job.answer_with(hello)
         fair = self._max_batch_size // len(jobs)
         counts = [min(job.remaining, fair) for job in jobs]
         room = self._max_batch_size - sum(counts)

@@ -70,12 +70,12 @@ class ApiChannel:
         asyncio.get_running_loop().add_reader(self.api_end.fileno(), self._receive)
         self.api_end.send_bytes(to_json({"ready": True}))
 
-    async def reload(self, checkpoint: str | None) -> ReloadOutcome:
-        """Have the main process load `checkpoint`, or the present one anew."""
+    async def reload(self, checkpoint: str | None, place: int | None) -> ReloadOutcome:
+        """Have the main process load `checkpoint`, or the present one anew, for one of the models or for all."""
         if self._reload is not None:
             return ReloadOutcome(busy=True)
         self._reload = asyncio.get_running_loop().create_future()
-        self.api_end.send_bytes(to_json({"reload": checkpoint}))
+        self.api_end.send_bytes(to_json({"reload": [checkpoint, place]}))
         return await self._reload
 
     def _receive(self) -> None:

@@ -4,7 +4,6 @@ import errno
 import importlib.metadata
 import socket
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 
 from litserve.connector import check_cuda_with_nvidia_smi
 
@@ -17,7 +16,13 @@ DIALECTS = ("hf", "tei", "vllm", "kserve")
 class ServiceArguments:
     """What is served, where, and on which device."""
 
-    checkpoint: str = field(metadata={"help": "Checkpoint folder, as textcnn-train writes it."})
+    checkpoint: list[str] = field(
+        metadata={"help": "Checkpoint folder, as textcnn-train writes it, or several: NAME=FOLDER NAME=FOLDER ..."}
+    )
+    shadow: str | None = field(
+        default=None,
+        metadata={"help": "Name of one of them that scores what the others have answered, and never answers."},
+    )
     host: str = field(default="127.0.0.1", metadata={"help": "Address or name to listen on; 0.0.0.0 for every one."})
     port: int = field(default=8000, metadata={"help": "TCP port to listen on; 0 picks a free one."})
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or cuda:N."})
@@ -68,16 +73,6 @@ def check_numbers(arguments: ServiceArguments, limits: Limits) -> None:
     for name, value in (counts | {entry.name: getattr(limits, entry.name) for entry in fields(limits)}).items():
         if not value > 0:
             raise InputError(f"{name} must be greater than 0, got {value}")
-
-
-def check_checkpoint(folder: str) -> str:
-    """The checkpoint's name; raises `InputError` for a folder that holds none. The workers check it in depth."""
-    path = Path(folder)
-    if not path.is_dir():
-        raise InputError(f"checkpoint folder does not exist: {folder!r}")
-    if not (path / "config.json").is_file():
-        raise InputError(f"checkpoint has no config.json: {folder!r}")
-    return path.resolve().name
 
 
 def choose_devices(device: str, devices: str) -> list[str]:

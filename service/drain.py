@@ -41,7 +41,7 @@ class Drain:
         """Stop being ready, then listening, then altogether."""
         if self._gateway.draining:
             return
-        self._gateway.draining = self._gateway.batcher.closing = True
+        self._gateway.drain()
         # Another API process may be the first to stop listening on the socket that all share.
         self._loop.set_exception_handler(lambda *_: None)
         self._loop.call_later(GRACE_S, self._end_the_queue)

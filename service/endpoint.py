@@ -5,7 +5,7 @@ import logging
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from starlette.types import Receive, Scope, Send
@@ -16,6 +16,7 @@ from .exchange import CLIENT_GONE, Exchange, Observer, choose_request_id
 from .gateway import Gateway
 from .job import Job
 from .metrics import Metrics
+from .pool import Pool
 from .reading import check_key, check_media_type, deadline, has_hung_up, read_body
 from .timing import microseconds
 from .wire import Options
@@ -58,6 +59,7 @@ class Query:
 
     texts: list[str]
     options: Options
+    pool: Pool | None = field(default=None, kw_only=True)  # whose model is asked; None: the first one's
 
 
 class Reply(NamedTuple):
@@ -84,7 +86,7 @@ class Endpoint:
                 return Reply(b"[%b]" % b",".join(job.fragments))
 
     `job.fragments` joined by commas are the predictions of `/predict`, one object a text, in order; `job.latency` and
-    `job.model` say what they cost and who made them. Errors look as in `/predict` unless `render_error` says otherwise.
+    `job.hello` say what they cost and who made them. Errors look as in `/predict` unless `render_error` says otherwise.
     List the class in `dialects.table`. A route may have parameters, such as `/models/{name}/infer`, which come in
     `incoming.scope["path_params"]`.
     """
@@ -159,15 +161,17 @@ class Endpoint:
                 body = await read_body(headers, receive, limits.max_body_bytes)
                 query = self.parse(Incoming(scope, headers, body))
                 exchange.texts = len(query.texts)
-                job = await self.service.gateway.batcher.classify(
-                    query.texts, query.options, exchange.arrived, has_hung_up(receive)
-                )
+                pool = query.pool or self.service.gateway.answering[0]
+                job = await pool.batcher.classify(query.texts, query.options, exchange.arrived, has_hung_up(receive))
         except TimeoutError:
             message = f"deadline: the answer must be ready within {seconds * 1e3:g} ms, it was not"
             raise ServiceError(ErrorType.DEADLINE_EXCEEDED, message) from None
         exchange.latency, exchange.model = job.latency, job.model
         job.latency.total_us = microseconds(time.monotonic() - exchange.arrived)
-        return self.render(query, job)
+        reply = self.render(query, job)
+        if self.service.gateway.shadow:
+            self.service.gateway.shadow.follow(job)
+        return reply
 
 
 async def _send(send: Send, status: int, reply: Reply, headers: Headers) -> None:

@@ -11,13 +11,20 @@ import os
 import signal
 import socket
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from .batcher import Batcher
+from .config import Limits
+from .errors import ErrorType, ServiceError
+from .metrics import Metrics
+from .pool import Pool
+from .served import Served
+from .shadow import WAITING_PASSES, Shadow
 from .wire import FrameReader, Hello, Task, decode_answer, decode_hello, encode_task, frame
 
+_SHOWN = 80  # characters of a wrong name that an error repeats
 _logger = logging.getLogger(__name__)
 
 
@@ -30,7 +37,7 @@ class WorkerLink(asyncio.Protocol):
     def __init__(self, gateway: "Gateway") -> None:
         self._gateway = gateway
         self._reader = FrameReader()
-        self._greeted = False
+        self._pool: Pool | None = None  # until it has said hello
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The worker has connected."""
@@ -39,16 +46,17 @@ class WorkerLink(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take whatever has arrived, whole messages or not."""
         for payload in self._reader.feed(data):
-            if self._greeted:
-                self._gateway.batcher.answered(self, decode_answer(payload))
+            if self._pool:
+                self._pool.batcher.answered(self, decode_answer(payload))
             else:
-                self._greeted = True
                 self.hello = decode_hello(payload)
+                self._pool = self._gateway.pool_of(self.hello.worker)
                 self._gateway.joined(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The worker has ended, or is about to."""
-        self._gateway.lost(self)
+        if self._pool:
+            self._gateway.lost(self)
 
     def send(self, task: Task) -> None:
         """Put `task` on its way."""
@@ -66,62 +74,48 @@ class WorkerLink(asyncio.Protocol):
 
 
 class Gateway:
-    """What the routes of one API process know of the workers.
+    """What the routes of one API process know of the workers: a pool for each checkpoint, in their order.
 
-    The workers of a new checkpoint form a new generation: they wait until all of them have come, then take over.
+    The workers of new checkpoints, of one model or of all, form a new generation: they wait until all of them have
+    come, then take over.
     """
 
-    def __init__(self, batcher: Batcher, expected_workers: int) -> None:
-        self.batcher = batcher
+    def __init__(self, pools: Sequence[Pool], shadow: Shadow | None = None) -> None:
+        self.pools = pools
+        self.shadow = shadow
+        self.answering = [pool for pool in pools if shadow is None or pool is not shadow.pool]
         self.draining = False
-        self.generation = 0
-        self._expected_workers = expected_workers
         self._coming: list[WorkerLink] = []  # of the next generation
-        self._complete = asyncio.Event()  # each generation has its own
 
     @property
     def hellos(self) -> list[Hello]:
         """The workers that are ready, in their order."""
-        return sorted((link.hello for link in self.batcher.links), key=lambda hello: hello.worker)
+        return [hello for pool in self.pools for hello in pool.hellos]
 
     @property
     def ready(self) -> bool:
-        """Whether every worker has answered a real inference, and the service is not shutting down."""
-        return not self.draining and len(self.batcher.links) == self._expected_workers
+        """Whether every worker that answers is ready, and the service is not shutting down."""
+        return not self.draining and all(pool.ready for pool in self.answering)
 
-    @asynccontextmanager
-    async def listening(self, listener: socket.socket) -> AsyncIterator[None]:
-        """Serve with the workers that connect to `listener`; entered when all have come."""
-        loop = asyncio.get_running_loop()
-        server = await loop.create_unix_server(lambda: WorkerLink(self), sock=listener)
-        try:
-            await self._complete.wait()
-            yield
-        finally:
-            server.close()
-            for link in (*self.batcher.links, *self._coming):
-                link.close()
+    def pool(self, name: str | None) -> Pool:
+        """Who answers for the model `name`, without a name the first one; raises `ServiceError` for an unknown one."""
+        return self.answering[0] if name is None else find(self.answering, name)
 
-    async def reached(self, generation: int) -> None:
-        """Wait until the workers of that generation answer."""
-        while self.generation < generation:
-            await self._complete.wait()
+    def pool_of(self, worker: int) -> Pool:
+        """Whose worker that is: the pools have equally many, one pool's after the other's."""
+        return self.pools[worker // self.pools[0].expected_workers]
 
     def joined(self, link: WorkerLink) -> None:
         """A worker is ready."""
-        if link.hello.generation == self.generation:
-            for other in self.batcher.links:
-                if other.hello.worker == link.hello.worker:
-                    other.kill()  # the process that workers fork from has died: nobody watches its workers any more
-            self.batcher.joined(link)
-            if len(self.batcher.links) == self._expected_workers:
-                self._complete.set()
-        elif link.hello.generation < self.generation:
+        hello, pool = link.hello, self.pool_of(link.hello.worker)
+        if hello.generation == pool.generation:
+            pool.joined(link)
+        elif hello.generation < pool.generation:
             link.close()  # it was being restarted while another checkpoint took over
         else:
-            self._coming = [other for other in self._coming if other.hello.generation == link.hello.generation]
+            self._coming = [other for other in self._coming if other.hello.generation == hello.generation]
             self._coming.append(link)
-            if len(self._coming) == self._expected_workers:
+            if len(self._coming) == hello.generation_size:
                 self._switch()
 
     def lost(self, link: WorkerLink) -> None:
@@ -129,17 +123,55 @@ class Gateway:
         if link in self._coming:
             self._coming.remove(link)
         else:
-            self.batcher.lost(link)
+            self.pool_of(link.hello.worker).batcher.lost(link)
 
     def _switch(self) -> None:
         coming, self._coming = self._coming, []
-        self.generation = coming[0].hello.generation
-        for link in list(self.batcher.links):
-            self.batcher.retire(link)
-        for link in coming:
-            self.batcher.joined(link)
-        self._complete.set()
-        self._complete = asyncio.Event()
+        for pool in self.pools:
+            if links := [link for link in coming if self.pool_of(link.hello.worker) is pool]:
+                pool.switch(links)
+
+    def drain(self) -> None:
+        """Be ready no more; no worker will come."""
+        self.draining = True
+        for pool in self.pools:
+            pool.batcher.closing = True
+
+    @asynccontextmanager
+    async def listening(self, listener: socket.socket) -> AsyncIterator[None]:
+        """Serve with the workers that connect to `listener`; entered when all have come."""
+        loop = asyncio.get_running_loop()
+        server = await loop.create_unix_server(lambda: WorkerLink(self), sock=listener)
+        try:
+            for pool in self.pools:
+                await pool.complete.wait()
+            yield
+        finally:
+            server.close()
+            for link in (*(link for pool in self.pools for link in pool.batcher.links), *self._coming):
+                link.close()
+
+
+def make_gateway(served: Sequence[Served], workers: int, limits: Limits, metrics: Metrics) -> Gateway:
+    """A gateway to so many `workers` for each checkpoint."""
+    pools, shadow = [], None
+    for one in served:
+        room = WAITING_PASSES * limits.max_batch_size if one.shadow else limits.max_waiting_texts
+        counted = Metrics() if one.shadow else metrics  # its passes are no part of what requests have cost
+        pools.append(Pool(Batcher(limits.max_batch_size, room, limits.pass_timeout_s, counted), workers))
+        if one.shadow:
+            shadow = Shadow(pools[-1], metrics)
+    return Gateway(pools, shadow)
+
+
+def find(pools: Sequence[Pool], name: str) -> Pool:
+    """The pool whose model has that name; raises `ServiceError` if none has."""
+    names = [pool.hello.model["name"] for pool in pools]
+    if name not in names:
+        raise ServiceError(
+            ErrorType.NOT_FOUND, f"model: must be {' or '.join(map(repr, names))}, got {name[:_SHOWN]!r}"
+        )
+    return pools[names.index(name)]
 
 
 class Rendezvous:

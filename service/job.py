@@ -2,10 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
+
+from pydantic_core import from_json
 
 from .errors import ClientGoneError, ErrorType, ServiceError
 from .timing import Latency, microseconds
-from .wire import Answer, Options
+from .wire import Answer, Hello, Options
 
 
 class Job:
@@ -14,7 +17,8 @@ class Job:
     `gone` tells whether the client has hung up; a job is asked when its turn comes, so that nobody has to listen.
     """
 
-    __slots__ = ("alone", "answered", "arrived", "done", "fragments", "gone", "latency", "model", "options", "texts")
+    __slots__ = ("alone", "answered", "arrived", "done", "fragments", "gone", "hello", "latency", "options", "texts")
+    hello: Hello  # of the worker that has answered it, or is about to
 
     def __init__(
         self,
@@ -32,8 +36,12 @@ class Job:
         self.fragments: list[bytes] = []  # predictions as JSON, of one or more texts each
         self.answered = 0  # texts
         self.latency = Latency()
-        self.model: dict[str, str] = {}
         self.alone = False  # a worker died on it: it must not take others along a second time
+
+    @property
+    def model(self) -> dict[str, str]:
+        """Name and revision of the checkpoint that answers."""
+        return self.hello.model
 
     @property
     def remaining(self) -> int:
@@ -46,12 +54,12 @@ class Job:
             self.done.set_exception(ClientGoneError())
         return not self.done.done()
 
-    def answer_with(self, model: dict[str, str]) -> None:
-        """Have the next pass made by `model`: one model answers all of a request, if need be from the start."""
-        if self.answered and self.model != model:
+    def answer_with(self, hello: Hello) -> None:
+        """Have the next pass made by that worker: one model answers all of a request, if need be from the start."""
+        if self.answered and self.model != hello.model:
             self.fragments.clear()
             self.answered = 0
-        self.model = model
+        self.hello = hello
 
     def take(self, answer: Answer, share: int, count: int) -> None:
         """Add what `answer` says of its `share`, which holds the next `count` texts of this job."""
@@ -71,6 +79,11 @@ class Job:
         self.fragments.append(answer.fragments[share])
         self.answered += count
         return None
+
+    def predictions(self) -> list[dict[str, Any]]:
+        """What it has become, once it is done: for each text a prediction, as in the replies of `/predict`."""
+        found: list[dict[str, Any]] = from_json(b"[%b]" % b",".join(self.fragments))
+        return found
 
     def fail(self, error_type: ErrorType, message: str) -> None:
         """End the job with an error, unless it has ended already."""

@@ -31,6 +31,7 @@ class AccessLog:
                 "tokenize_ms": latency.tokenize_us / 1e3,
                 "inference_ms": latency.inference_us / 1e3,
                 "batch_size": latency.batch_size,
+                "model": exchange.model["name"],
                 "revision": exchange.model["revision"],
             }
         sys.stdout.buffer.write(to_json(entry) + b"\n")

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from .errors import ErrorType
 from .exchange import CLIENT_GONE, OTHER_ROUTE, Exchange
+from .timing import Latency
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 STATUSES = sorted({200, CLIENT_GONE} | {kind.status for kind in ErrorType})
@@ -25,15 +26,29 @@ _SCALARS = {
     "texts_total": ("counter", "Texts of answered requests"),
     "requests_in_flight": ("gauge", "Requests accepted and not replied to"),
     "worker_restarts_total": ("counter", "Workers that were replaced because they ended or hung"),
-    "reloads_total": ("counter", "Checkpoints that were loaded in the place of another"),
-    "failed_reloads_total": ("counter", "Checkpoints that could not be loaded"),
+    "reloads_total": ("counter", "Reloads after which checkpoints were loaded anew or in the place of others"),
+    "failed_reloads_total": ("counter", "Reloads that failed, and changed nothing"),
+}
+_SHADOW_COUNTERS = {  # for each model whose answers are compared with the shadow's
+    "shadow_compared_texts_total": "Texts of answered requests that the shadow has scored too",
+    "shadow_agreeing_texts_total": "Those of them that the shadow gave the same label",
+    "shadow_dropped_texts_total": "Texts of answered requests that the shadow was too busy for, or failed on",
+}
+_SHADOW_HISTOGRAMS = {
+    "shadow_inference_seconds": ("In the shadow's network, summed over the passes of a compared request", _SECONDS),
+    "shadow_request_seconds": ("From the reply to a compared request to the shadow's answer", _SECONDS),
 }
 
 
 class Metrics:
-    """Counters and histograms of `processes` processes, each of which takes a row with `use_row`."""
+    """Counters and histograms of `processes` processes, each of which takes a row with `use_row`.
 
-    def __init__(self, routes: Sequence[str] = (), processes: int = 1) -> None:
+    `shadowed` are the names of the models whose answers are compared with those of a shadow, if there is one.
+    """
+
+    def __init__(self, routes: Sequence[str] = (), processes: int = 1, shadowed: Sequence[str] = ()) -> None:
+        self._shadowed = shadowed
+        self._histograms = _HISTOGRAMS | (_SHADOW_HISTOGRAMS if shadowed else {})
         self._places: dict[str, int] = {}  # of series in a row
         self._requests: dict[tuple[str, int], int] = {}
         size = 0
@@ -41,10 +56,10 @@ class Metrics:
             for status in STATUSES:
                 self._requests[route, status] = size
                 size += 1
-        for name in _SCALARS:
+        for name in (*_SCALARS, *(_of(name, model) for name in _SHADOW_COUNTERS for model in shadowed)):
             self._places[name] = size
             size += 1
-        for name, (_, bounds) in _HISTOGRAMS.items():
+        for name, (_, bounds) in self._histograms.items():
             self._places[name] = size
             size += len(bounds) + 2  # one for each bound, one beyond, the sum
         self._row_size, self._processes, self._row = size, processes, 0
@@ -76,15 +91,28 @@ class Metrics:
             self._observe("inference_seconds", latency.inference_us / 1e6)
             self._observe("request_seconds", latency.total_us / 1e6)
 
+    def compared(self, model: str, texts: int, agreeing: int, latency: Latency) -> None:
+        """The shadow has scored the texts of a request that `model` has answered."""
+        self.add(_of("shadow_compared_texts_total", model), texts)
+        self.add(_of("shadow_agreeing_texts_total", model), agreeing)
+        self._observe("shadow_inference_seconds", latency.inference_us / 1e6)
+        self._observe("shadow_request_seconds", latency.total_us / 1e6)
+
+    def dropped(self, model: str, texts: int) -> None:
+        """The shadow has not scored the texts of a request that `model` has answered."""
+        self.add(_of("shadow_dropped_texts_total", model), texts)
+
     def _observe(self, name: str, value: float) -> None:
-        bounds = _HISTOGRAMS[name][1]
+        bounds = self._histograms[name][1]
         place = self._row + self._places[name]
         self._cells[place + bisect_left(bounds, value)] += 1
         self._cells[place + len(bounds) + 1] += value
 
     def exposition(self) -> str:
         """The text format of Prometheus, version 0.0.4, over all processes."""
-        return "\n".join((*self._request_lines(), *self._scalar_lines(), *self._histogram_lines(), ""))
+        return "\n".join(
+            (*self._request_lines(), *self._scalar_lines(), *self._shadow_lines(), *self._histogram_lines(), "")
+        )
 
     def _request_lines(self) -> Iterator[str]:
         yield from _head("requests_total", "counter", "Requests replied to; status 499 is a client that hung up")
@@ -97,8 +125,14 @@ class Metrics:
             yield from _head(name, kind, explanation)
             yield f"textcnn_{name} {self._sum(self._places[name]):.17g}"
 
+    def _shadow_lines(self) -> Iterator[str]:
+        for name, explanation in _SHADOW_COUNTERS.items() if self._shadowed else ():
+            yield from _head(name, "counter", explanation)
+            for series in (_of(name, model) for model in self._shadowed):
+                yield f"textcnn_{series} {self._sum(self._places[series]):.17g}"
+
     def _histogram_lines(self) -> Iterator[str]:
-        for name, (explanation, bounds) in _HISTOGRAMS.items():
+        for name, (explanation, bounds) in self._histograms.items():
             yield from _head(name, "histogram", explanation)
             place, count = self._places[name], 0.0
             for bound in (*bounds, "+Inf"):
@@ -110,6 +144,15 @@ class Metrics:
 
     def _sum(self, place: int) -> float:
         return sum(self._cells[row * self._row_size + place] for row in range(self._processes))
+
+
+def label(value: str) -> str:
+    """`value` as it stands between the quotes of a label."""
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _of(name: str, model: str) -> str:
+    return f'{name}{{model="{label(model)}"}}'
 
 
 def _head(name: str, kind: str, explanation: str) -> tuple[str, str]:

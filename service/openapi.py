@@ -20,7 +20,7 @@ from .schemas import (
     ReloadRequest,
 )
 
-_PREDICT_ERRORS = [kind for kind in ErrorType if kind not in (ErrorType.NOT_FOUND, ErrorType.METHOD_NOT_ALLOWED)]
+_PREDICT_ERRORS = [kind for kind in ErrorType if kind is not ErrorType.METHOD_NOT_ALLOWED]
 _DEADLINE = {"type": "integer", "minimum": 1, "description": "milliseconds; the service's own limit stays in force"}
 _RETRY_AFTER = {"Retry-After": {"description": "seconds", "required": True, "schema": {"type": "integer"}}}
 _REFERENCE = "#/components/schemas/{model}"
@@ -39,7 +39,7 @@ def openapi_document(with_reload: bool = False) -> dict[str, Any]:
             "/predict": {"post": _predict()},
             "/health": {"get": _get("The process lives", HealthReply)},
             "/ready": {"get": _get("Every worker is ready", ReadyReply, {503: ReadyReply})},
-            "/info": {"get": _get("Model, limits, versions and workers", InfoReply, {503: ErrorReply})},
+            "/info": {"get": _get("Models, limits, versions and workers", InfoReply)},
             "/metrics": {"get": _metrics()},
             **({"/admin/reload": {"post": _reload()}} if with_reload else {}),
         },
@@ -76,7 +76,7 @@ def _predict() -> dict[str, Any]:
 
 def _reload() -> dict[str, Any]:
     kinds = (
-        *(ErrorType.UNAUTHORIZED, ErrorType.TOO_LARGE, ErrorType.UNSUPPORTED_MEDIA_TYPE),
+        *(ErrorType.UNAUTHORIZED, ErrorType.NOT_FOUND, ErrorType.TOO_LARGE, ErrorType.UNSUPPORTED_MEDIA_TYPE),
         *(ErrorType.VALIDATION, ErrorType.OVERLOADED),
     )
     errors: dict[str, Any] = {str(kind.status): _response(kind.label, ErrorReply) for kind in kinds}

@@ -5,6 +5,7 @@ from pydantic_core import to_json
 from .endpoint import Endpoint, Incoming, Query, Reply
 from .errors import ErrorType, ServiceError
 from .job import Job
+from .pool import Pool
 from .schemas import PredictRequest, parse_request
 from .wire import Options
 
@@ -17,20 +18,22 @@ class PredictEndpoint(Endpoint):
     def parse(self, incoming: Incoming) -> Query:
         """The validated body."""
         request = parse_request(incoming.body, self.service.limits)
-        self._check_label(request)
-        return Query(request.texts, Options(request.top_k, request.explain, request.explain_label))
-
-    def _check_label(self, request: PredictRequest) -> None:
-        """Raise `ServiceError` for a label to explain that no model has, or that nobody asked to explain."""
-        label, hellos = request.explain_label, self.service.gateway.hellos
-        if label is None:
-            return
-        if not request.explain:
-            raise ServiceError(ErrorType.VALIDATION, f"explain_label: goes with explain = true, got {label!r} without")
-        if hellos and (hellos[0].problem_type == "regression" or label not in hellos[0].labels):
-            raise ServiceError(ErrorType.VALIDATION, f"explain_label: must be a label of the model, got {label!r}")
+        pool = self.service.gateway.pool(request.model)
+        _check_label(request, pool)
+        return Query(request.texts, Options(request.top_k, request.explain, request.explain_label), pool=pool)
 
     def render(self, query: Query, job: Job) -> Reply:
         """Predictions, latency and model."""
         parts = b",".join(job.fragments), job.latency.json(), to_json(job.model)
         return Reply(b'{"predictions":[%b],"latency":%b,"model":%b}' % parts)
+
+
+def _check_label(request: PredictRequest, pool: Pool) -> None:
+    """Raise `ServiceError` for a label to explain that the model does not have, or that nobody asked to explain."""
+    label = request.explain_label
+    if label is None:
+        return
+    if not request.explain:
+        raise ServiceError(ErrorType.VALIDATION, f"explain_label: goes with explain = true, got {label!r} without")
+    if pool.hello.problem_type == "regression" or label not in pool.hello.labels:
+        raise ServiceError(ErrorType.VALIDATION, f"explain_label: must be a label of the model, got {label!r}")

@@ -1,6 +1,5 @@
 """The HTTP application: which path leads where, and the contract's error body for everything that leads nowhere."""
 
-import importlib.metadata
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,12 +19,11 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .admin import Reload, reload_route
-from .config import Limits
+from .card import gauges, info
 from .dialects.table import endpoints_of, extra_routes
 from .endpoint import Endpoint, Service
 from .errors import ErrorType, Headers, ServiceError
 from .exchange import OTHER_ROUTE, Exchange, choose_request_id
-from .gateway import Gateway
 from .metrics import CONTENT_TYPE
 from .openapi import openapi_document
 from .page import page_routes
@@ -33,7 +31,6 @@ from .predict import PredictEndpoint
 from .timing import microseconds
 
 _ASSETS = "/docs/assets"
-_VERSIONS = ("textcnn-service", "litserve", "torch", "tokenizers")
 
 
 @dataclass(frozen=True)
@@ -116,11 +113,11 @@ def _routes(service: Service, document: dict[str, Any]) -> list[BaseRoute]:
         status = "ready" if gateway.ready else "not ready"
         return JSONResponse({"status": status, "workers_ready": len(gateway.hellos)}, 200 if gateway.ready else 503)
 
-    async def info(_: Request) -> Response:
-        return JSONResponse(_info(gateway, service.limits))
+    async def card(_: Request) -> Response:
+        return JSONResponse(info(gateway, service.limits))
 
     async def metrics(_: Request) -> Response:
-        return Response(service.metrics.exposition() + _gauges(gateway), media_type=CONTENT_TYPE)
+        return Response(service.metrics.exposition() + gauges(gateway), media_type=CONTENT_TYPE)
 
     async def openapi(_: Request) -> Response:
         return JSONResponse(document)
@@ -129,7 +126,7 @@ def _routes(service: Service, document: dict[str, Any]) -> list[BaseRoute]:
         Route("/", _redirect),
         Route("/health", _health),
         Route("/ready", ready),
-        Route("/info", info),
+        Route("/info", card),
         Route("/metrics", metrics),
         Route("/openapi.json", openapi),
         Route("/docs", _docs),
@@ -137,43 +134,6 @@ def _routes(service: Service, document: dict[str, Any]) -> list[BaseRoute]:
         *extra_routes(service),
         Mount(_ASSETS, StaticFiles(directory=Path(fastapi_offline.__file__).parent / "static")),
     ]
-
-
-def _gauges(gateway: Gateway) -> str:
-    """What is no sum over processes: every API process sees the same workers."""
-    lines = ["# HELP textcnn_workers_ready Workers that answer.", "# TYPE textcnn_workers_ready gauge"]
-    lines.append(f"textcnn_workers_ready {len(gateway.hellos)}")
-    lines += ["# HELP textcnn_model_info Checkpoint that answers.", "# TYPE textcnn_model_info gauge"]
-    for model in {hello.model["revision"]: hello.model for hello in gateway.hellos}.values():
-        name = model["name"].replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-        lines.append(f'textcnn_model_info{{name="{name}",revision="{model["revision"]}"}} 1')
-    return "\n".join((*lines, ""))
-
-
-def _info(gateway: Gateway, limits: Limits) -> dict[str, object]:
-    hellos = gateway.hellos
-    if not hellos:
-        raise HTTPException(503, "workers: at least one must be ready, got none")
-    first = hellos[0]
-    return {
-        "model": first.model,
-        "problem_type": first.problem_type,
-        "labels": first.labels,
-        "examples": first.examples,
-        "limits": vars(limits) | {"max_length": first.max_length},
-        "versions": _versions(),
-        "workers": [{"pid": hello.pid, "device": hello.device, "folded_bytes": hello.folded_bytes} for hello in hellos],
-    }
-
-
-def _versions() -> dict[str, str]:
-    versions = {}
-    for name in _VERSIONS:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:  # run from a source tree
-            versions[name] = "unknown"
-    return versions
 
 
 async def _health(_: Request) -> Response:

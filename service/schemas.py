@@ -29,6 +29,7 @@ class PredictRequest(BaseModel):
     )
     explain: bool = Field(default=False, description="whether to give the evidence for the best label, text by text")
     explain_label: str | None = Field(default=None, description="the label to explain instead of the best one")
+    model: str | None = Field(default=None, description="which model is to answer, by its name; the first when absent")
 
     @property
     def texts(self) -> list[str]:
@@ -82,7 +83,7 @@ class LatencyBlock(_Reply):
 class ModelInfo(_Reply):
     """Which checkpoint answered."""
 
-    name: str = Field(description="the folder's name")
+    name: str = Field(description="what it is served as; the folder's name unless another was given")
     revision: str = Field(description="hash of configuration, weights and tokenizer", examples=["sha256:0123abcd"])
 
 
@@ -120,6 +121,17 @@ class WorkerInfo(_Reply):
     pid: int
     device: str
     folded_bytes: int = Field(description="memory of the table that answers are looked up in; 0 without one")
+    model: str = Field(description="name of the one that it classifies with")
+
+
+class ServedModel(ModelInfo):
+    """One of the models that are served."""
+
+    problem_type: str
+    labels: list[str]
+    examples: list[str] = Field(description="a few texts to try the model with")
+    max_length: int = Field(description="tokens that it reads of a text; the rest is cut")
+    shadow: bool = Field(description="whether it scores what others have answered, and never answers")
 
 
 class LimitsInfo(_Reply):
@@ -130,27 +142,28 @@ class LimitsInfo(_Reply):
     max_characters: int = Field(description="characters of a text")
     max_waiting_texts: int = Field(description="texts accepted and not answered yet, of one API process")
     max_batch_size: int = Field(description="texts in a pass")
-    max_length: int = Field(description="tokens that the model reads of a text; the rest is cut")
+    max_length: int = Field(description="tokens that the first model reads of a text; the rest is cut")
     timeout_s: float = Field(description="seconds after which a request is given up")
     pass_timeout_s: float = Field(description="seconds of one pass after which its worker is replaced")
 
 
 class ReloadRequest(BaseModel):
-    """Which checkpoint to load."""
+    """Which checkpoint to load; without any field all are loaded anew."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
     checkpoint: str | None = Field(default=None, description="folder on the server; the present one when absent")
+    model: str | None = Field(default=None, description="name of the model whose place it takes; the first when absent")
 
 
 class ReloadReply(_Reply):
-    """Which checkpoint has taken over."""
+    """Which checkpoint has taken over; the first one's where all were loaded anew."""
 
     model: ModelInfo
 
 
 class InfoReply(_Reply):
-    """What is served, by what, within which limits."""
+    """What is served, by what, within which limits; all but `models` and `workers` speaks of the first model."""
 
     model: ModelInfo
     problem_type: str
@@ -159,6 +172,7 @@ class InfoReply(_Reply):
     limits: LimitsInfo
     versions: dict[str, str]
     workers: list[WorkerInfo]
+    models: list[ServedModel]
 
 
 def parse_request(body: bytes, limits: Limits) -> PredictRequest:

@@ -13,6 +13,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from types import FrameType
@@ -23,7 +24,6 @@ from litserve.loops import inference_worker
 
 from model.errors import InputError
 
-from .batcher import Batcher
 from .channels import ApiChannel, WorkerReports, keep_one_end
 from .config import Limits, ServiceArguments
 from .dialects.table import endpoints_of
@@ -31,10 +31,11 @@ from .drain import Drain
 from .endpoint import Service
 from .errors import ErrorType, ServiceError
 from .exchange import Observer
-from .gateway import Gateway, Rendezvous
+from .gateway import Rendezvous, make_gateway
 from .metrics import Metrics
 from .processes import NoManager, kill_children, signals_blocked
 from .routes import ENDPOINTS, Keys, install
+from .served import Served
 from .supervisor import Supervisor
 from .swap import Swap
 from .worker import ClassifierAPI, Load, SocketLoop, load_classifier
@@ -48,10 +49,11 @@ class StartUpError(RuntimeError):
 
 
 class Server(LitServer):  # type: ignore[misc]  # LitServe ships no types
-    """Serves a checkpoint on `listener` with workers on `devices`; calls `announce` once requests are answered."""
+    """Serves checkpoints on `listener`, each with workers on `devices`; calls `announce` once requests are answered."""
 
     def __init__(
         self,
+        served: Sequence[Served],
         arguments: ServiceArguments,
         limits: Limits,
         devices: Sequence[str],
@@ -65,25 +67,26 @@ class Server(LitServer):  # type: ignore[misc]  # LitServe ships no types
         self._listener = listener
         self._rendezvous = Rendezvous(arguments.api_servers)
         self._channels = [ApiChannel() for _ in range(arguments.api_servers)]
-        self._worker_devices = [device for device in devices for _ in range(arguments.workers_per_device)]
+        self._served = list(served)
+        self._worker_devices = [device for device in devices for _ in range(arguments.workers_per_device)]  # of each
         self._observers = observers
         self._main_pid = os.getpid()
         self._stopping = False
-        self._generation = self._newest_generation = 0
+        self._newest_generation = 0
         self.reports = WorkerReports()
         loop = SocketLoop(self._rendezvous.addresses)
         super().__init__(
-            ClassifierAPI(arguments.checkpoint, arguments.threads, loop, self.reports.sink, load),
+            ClassifierAPI(self._served[0], arguments.threads, loop, self.reports.sink, load),
             accelerator="cpu",  # LitServe's idea of devices is not used: it cannot leave some out
             disable_openapi_url=True,  # our document replaces it
         )
         self.uvicorn_graceful_timeout = int(limits.timeout_s) + 1  # seconds: every accepted request ends before
         routes = [kind.route for kind in (*ENDPOINTS, *endpoints_of(arguments.dialects))]
-        self.metrics = Metrics(routes, arguments.api_servers + 1)
+        shadowed = [one.shown for one in served if not one.shadow] if any(one.shadow for one in served) else []
+        self.metrics = Metrics(routes, arguments.api_servers + 1, shadowed)
         self.metrics.use_row(arguments.api_servers)  # the API processes have those before
         self._supervisor = Supervisor(self, self._channels, self.metrics, announce)
-        batcher = Batcher(limits.max_batch_size, limits.max_waiting_texts, limits.pass_timeout_s, self.metrics)
-        self.gateway = Gateway(batcher, len(self._worker_devices))
+        self.gateway = make_gateway(served, len(self._worker_devices), limits, self.metrics)
         service = Service(
             self.gateway, limits, self.metrics, keys.api, observers, arguments.cors_origins, arguments.dialects
         )
@@ -137,24 +140,26 @@ class Server(LitServer):  # type: ignore[misc]  # LitServe ships no types
         for observer in self._observers:
             observer.close()
 
-    async def _reload(self, checkpoint: str | None) -> str:
+    async def _reload(self, checkpoint: str | None, place: int | None) -> str:
         """In an API process: why `checkpoint` could not take over; nothing when it has."""
-        outcome = await self._channel.reload(checkpoint)
+        outcome = await self._channel.reload(checkpoint, place)
         if outcome.busy:
             raise ServiceError(
                 ErrorType.OVERLOADED, "checkpoint: one can be loaded at a time, another one is being loaded"
             )
         if not outcome.sentence:
-            await self.gateway.reached(outcome.generation)
+            for pool in self.gateway.pools if place is None else [self.gateway.pools[place]]:
+                await pool.reached(outcome.generation)
         return outcome.sentence
 
-    def start_worker(self, index: int, checkpoint: str, generation: int) -> BaseProcess:
+    def start_worker(self, index: int, served: Served) -> BaseProcess:
         """Start a worker; it forks from a process that has imported torch already, which saves it seconds."""
         api = copy.copy(self.lit_api)
-        api.checkpoint, api.generation = checkpoint, generation
+        api.served = served
+        device = self._worker_devices[index % len(self._worker_devices)]
         process = multiprocessing.get_context("forkserver").Process(
             target=inference_worker,
-            args=(api, self._worker_devices[index], index, None, None, self.reports.sink, self._callback_runner, False),
+            args=(api, device, index, None, None, self.reports.sink, self._callback_runner, False),
             name=f"worker-{index}",
         )
         with signals_blocked():
@@ -164,21 +169,40 @@ class Server(LitServer):  # type: ignore[misc]  # LitServe ships no types
     def launch_inference_worker(self, lit_api: Any) -> list[BaseProcess]:
         """Start all workers."""
         multiprocessing.set_forkserver_preload(["torch", "model.classifier", "service.worker"])
-        return [self.launch_single_inference_worker(lit_api, index) for index in range(len(self._worker_devices))]
+        count = len(self._served) * len(self._worker_devices)
+        return [self.launch_single_inference_worker(lit_api, index) for index in range(count)]
 
     def launch_single_inference_worker(self, lit_api: Any, worker_id: int) -> BaseProcess:
         """Start one worker, maybe in the place of another that died."""
-        return self.start_worker(worker_id, lit_api.checkpoint, self._generation)
+        return self.start_worker(worker_id, self._served[worker_id // len(self._worker_devices)])
 
-    def next_generation(self) -> int:
-        """The number of the next generation of workers; one that fails to load uses its number up."""
+    def workers_of(self, place: int) -> range:
+        """The numbers of the workers of one model."""
+        count = len(self._worker_devices)
+        return range(place * count, (place + 1) * count)
+
+    def successors(self, checkpoint: str | None, place: int | None) -> dict[int, Served]:
+        """What a reload loads, by the places of the models, all of them if `place` is None.
+
+        They form a generation of workers with a number of its own; one that fails to load uses its number up.
+        """
         self._newest_generation += 1
-        return self._newest_generation
+        places = range(len(self._served)) if place is None else [place]
+        size = len(places) * len(self._worker_devices)
+        present = {one: self._served[one] for one in places}
+        return {
+            one: replace(
+                served, folder=checkpoint or served.folder, generation=self._newest_generation, generation_size=size
+            )
+            for one, served in present.items()
+        }
 
     def commit(self, swap: Swap) -> None:
-        """A checkpoint has taken over: its workers are watched from now on; those before it end by themselves."""
-        self.lit_api.checkpoint, self._generation = swap.checkpoint, swap.generation
-        self.inference_workers[:] = swap.workers
+        """Checkpoints have taken over: their workers are watched from now on; those before end by themselves."""
+        for place, served in swap.successors.items():
+            self._served[place] = served
+        for index, worker in swap.workers.items():
+            self.inference_workers[index] = worker
 
     def verify_worker_status(self) -> None:
         """Wait until every worker is ready; LitServe itself waits for one of them, and for ever if it has died."""
@@ -217,6 +241,6 @@ class Server(LitServer):  # type: ignore[misc]  # LitServe ships no types
         raise KeyboardInterrupt  # what LitServe shuts down on
 
     def _hang_up(self, number: int, frame: FrameType | None) -> None:
-        """Load the checkpoint anew."""
+        """Load the checkpoints anew."""
         if os.getpid() == self._main_pid:
             self._supervisor.reload()

@@ -47,7 +47,7 @@ class Supervisor:
             process.terminate()
 
     def reload(self) -> None:
-        """Load the checkpoint folder anew; called by a signal's handler."""
+        """Load all checkpoint folders anew; called by a signal's handler."""
         self._orders_out.send_bytes(b"reload")
 
     def _watch(self) -> None:
@@ -61,13 +61,13 @@ class Supervisor:
     def _step(self) -> bool:
         """Deal with what has happened; True when there is nothing to watch any more."""
         reports = self._server.reports
-        swapping = self._swap.workers if self._swap else []
+        swapping = self._swap.workers.values() if self._swap else ()
         watched = (*self._server.inference_workers, *swapping, *self._api_processes)
         ready = wait([self._orders_in, reports.reader, *self._channels, *(process.sentinel for process in watched)])
         if self._orders_in in ready:
             if self._orders_in.recv_bytes() == b"stop":
                 return True
-            self._begin_swap(None, None)
+            self._begin_swap(None, None, None)
         while reports.reader.poll():  # all of them: what a worker said stands before its end
             self._take_report()
         for end in [end for end in ready if isinstance(end, Connection) and end in self._channels]:
@@ -75,7 +75,7 @@ class Supervisor:
         if any(process.sentinel in ready for process in self._api_processes):
             self._give_up()
             return True
-        if self._swap and (ended := [worker for worker in self._swap.workers if worker.sentinel in ready]):
+        if self._swap and (ended := [worker for worker in self._swap.workers.values() if worker.sentinel in ready]):
             self._end_swap(self._swap.fail(ended[0]))
         for index, worker in enumerate(self._server.inference_workers):
             if worker.sentinel in ready:
@@ -90,7 +90,8 @@ class Supervisor:
             del self._channels[end]  # its sentinel says the same
             return
         if "reload" in message:
-            self._begin_swap(message["reload"], self._channels[end])
+            checkpoint, place = message["reload"]
+            self._begin_swap(checkpoint, place, self._channels[end])
             return
         self._starting -= 1
         if not self._starting:
@@ -104,9 +105,9 @@ class Supervisor:
             self._server.commit(self._swap)
             self._end_swap(ReloadOutcome(generation=self._swap.generation))
 
-    def _begin_swap(self, checkpoint: str | None, asker: ApiChannel | None) -> None:
+    def _begin_swap(self, checkpoint: str | None, place: int | None, asker: ApiChannel | None) -> None:
         if self._swap is None:
-            self._swap = Swap(self._server, checkpoint, asker)
+            self._swap = Swap(self._server, self._server.successors(checkpoint, place), asker)
         elif asker:
             asker.answer(ReloadOutcome(busy=True))
 

@@ -60,6 +60,7 @@ class Traces:
                 "textcnn.request_id": exchange.request_id,
                 "textcnn.texts": exchange.texts,
                 "textcnn.batch_size": latency.batch_size,
+                "textcnn.model": exchange.model.get("name", ""),
                 "textcnn.revision": exchange.model.get("revision", ""),
             },
             start_time=begin,

@@ -55,7 +55,8 @@ class Hello:
 
     pid: int
     worker: int
-    generation: int  # rises with each checkpoint that the service is told to load
+    generation: int  # rises each time that the service is told to load checkpoints
+    generation_size: int  # workers that take over together with it
     device: str
     model: dict[str, str]  # name, revision
     labels: list[str]

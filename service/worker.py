@@ -22,11 +22,13 @@ from model.options import InferenceOptions
 
 from .channels import ReportSink
 from .passes import Classifier, perform
+from .served import Served
 from .wire import FrameReader, Hello, decode_task, encode_answer, encode_hello, frame
 
 EXIT_FAILURE = 1
 EXIT_MISTAKE = 2  # the user gave something wrong: a checkpoint or a device
 _CHUNK = 1 << 18  # bytes read at once
+_SHADOW_NICENESS = 10  # a processor that those who answer want gives it a tenth of what it gives them
 _logger = logging.getLogger(__name__)
 
 
@@ -36,18 +38,19 @@ Load = Callable[[str, str, int], Classifier]  # of checkpoint, device and thread
 class ClassifierAPI(LitAPI):  # type: ignore[misc]  # LitServe ships no types
     """LitServe's hook into the worker process; `load` makes a classifier of checkpoint, device and threads."""
 
-    def __init__(self, checkpoint: str, threads: int, loop: LitLoop, reports: ReportSink, load: Load) -> None:
+    def __init__(self, served: Served, threads: int, loop: LitLoop, reports: ReportSink, load: Load) -> None:
         super().__init__(loop=loop)
-        self.checkpoint = checkpoint
-        self.generation = 0
+        self.served = served
         self._threads = threads
         self._reports = reports
         self._load = load
 
     def setup(self, device: str) -> None:
         """Load the checkpoint and answer a first real inference; a user's mistake is reported and ends the process."""
+        if self.served.shadow:
+            os.nice(_SHADOW_NICENESS)
         try:
-            self.classifier = self._load(self.checkpoint, device, self._threads)
+            self.classifier = self._load(self.served.folder, device, self._threads)
         except InputError as mistake:
             self._reports.write("error", str(mistake))
             raise SystemExit(EXIT_MISTAKE) from None
@@ -71,7 +74,7 @@ class SocketLoop(LitLoop):  # type: ignore[misc]  # LitServe ships no types
         gc.collect()
         gc.freeze()  # what was loaded stays: no collection walks through it again
         connections = [_connect(address) for address in self._addresses]
-        serve(lit_api.classifier, worker_id, lit_api.generation, connections)
+        serve(lit_api.classifier, worker_id, lit_api.served, connections)
         raise SystemExit(0)
 
 
@@ -91,9 +94,9 @@ def load_classifier(checkpoint: str, device: str, threads: int, options: Inferen
     return cast(Classifier, classifier)
 
 
-def serve(classifier: Classifier, worker_id: int, generation: int, connections: Sequence[socket.socket]) -> None:
+def serve(classifier: Classifier, worker_id: int, served: Served, connections: Sequence[socket.socket]) -> None:
     """Say hello on every connection, then answer every task, until all connections are closed."""
-    hello = frame(encode_hello(_hello(classifier, worker_id, generation)))
+    hello = frame(encode_hello(_hello(classifier, worker_id, served)))
     with selectors.DefaultSelector() as selector:
         for connection in connections:
             connection.sendall(hello)
@@ -117,13 +120,14 @@ def _answer_waiting(classifier: Classifier, connection: socket.socket, reader: F
     return bool(chunk)
 
 
-def _hello(classifier: Classifier, worker_id: int, generation: int) -> Hello:
+def _hello(classifier: Classifier, worker_id: int, served: Served) -> Hello:
     return Hello(
         os.getpid(),
         worker_id,
-        generation,
+        served.generation,
+        served.generation_size,
         classifier.device,
-        {"name": classifier.name, "revision": classifier.revision},
+        {"name": served.name or classifier.name, "revision": classifier.revision},
         list(classifier.labels),
         classifier.problem_type,
         classifier.max_length,

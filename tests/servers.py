@@ -18,12 +18,12 @@ from typing import Any, TypeVar
 import httpx
 from starlette.applications import Starlette
 
-from service.batcher import Batcher
 from service.config import Limits
 from service.endpoint import Service
-from service.gateway import Gateway, Rendezvous
+from service.gateway import Gateway, Rendezvous, make_gateway
 from service.metrics import Metrics
 from service.routes import ENDPOINTS, Keys, install
+from service.served import Served
 from service.worker import serve
 
 T = TypeVar("T")
@@ -104,15 +104,24 @@ async def application(
 ) -> AsyncIterator[Client]:
     """A client of the whole service but for LitServe: routes, batcher, real sockets, and a worker in a thread.
 
-    `options` are those of `service.endpoint.Service`, and `admin_key` with `reload`.
+    `options` are those of `service.endpoint.Service`, `admin_key` with `reload`, `others` to serve after the first
+    classifier, and `shadow`, the name of one of them.
     """
     limits = limits or Limits()
     rendezvous = Rendezvous(1)
-    metrics = Metrics([kind.route for kind in ENDPOINTS])
-    batcher = Batcher(limits.max_batch_size, limits.max_waiting_texts, limits.pass_timeout_s, metrics)
-    gateway = Gateway(batcher, expected_workers=1)
-    worker = threading.Thread(target=_work, args=(classifier, rendezvous.addresses[0]))
-    worker.start()
+    classifiers = [classifier, *options.pop("others", ())]
+    shadow = options.pop("shadow", None)
+    served = [Served("nowhere", one.name, shadow=one.name == shadow) for one in classifiers]
+    metrics = Metrics(
+        [kind.route for kind in ENDPOINTS], shadowed=[one.shown for one in served if shadow and not one.shadow]
+    )
+    gateway = make_gateway(served, 1, limits, metrics)
+    workers = [
+        threading.Thread(target=_work, args=(one, index, served[index], rendezvous.addresses[0]))
+        for index, one in enumerate(classifiers)
+    ]
+    for worker in workers:
+        worker.start()
     app = Starlette()
     keys, reload = Keys(api_key, options.pop("admin_key", None)), options.pop("reload", None)
     install(app, Service(gateway, limits, metrics, api_key, **options), keys, reload)
@@ -121,14 +130,15 @@ async def application(
         async with Client(transport=transport, base_url="http://service") as client:
             client.gateway = gateway
             yield client
-    await asyncio.to_thread(worker.join)
+    for worker in workers:
+        await asyncio.to_thread(worker.join)
     rendezvous.close()
 
 
-def _work(classifier: FakeClassifier, address: str) -> None:
+def _work(classifier: FakeClassifier, index: int, served: Served, address: str) -> None:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.connect(address)
-    serve(classifier, 0, 0, [connection])
+    serve(classifier, index, served, [connection])
 
 
 @dataclass

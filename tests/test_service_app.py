@@ -143,10 +143,10 @@ def test_who_waits_for_a_pass_is_told_so() -> None:
     async def scenario() -> None:
         async with application(FakeClassifier(lambda texts: [proceed.wait(10)]), LIMITS) as client:
             first = asyncio.create_task(ask(client, "first"))
-            while client.gateway.batcher.in_flight < 1:
+            while client.gateway.pools[0].batcher.in_flight < 1:
                 await asyncio.sleep(0)
             second = asyncio.create_task(ask(client, "second"))
-            while client.gateway.batcher.in_flight < 2:
+            while client.gateway.pools[0].batcher.in_flight < 2:
                 await asyncio.sleep(0)
             await asyncio.sleep(0.02)  # a wait that must show, not one for something to happen
             proceed.set()
@@ -164,7 +164,7 @@ def test_a_hundred_right_answers_beside_a_poisonous_text() -> None:
         async with application(classifier, Limits(max_batch_size=128)) as client:
             texts = [*(str(number) for number in range(60)), POISON, *(str(number) for number in range(60, 100))]
             requests = [asyncio.create_task(client.post("/predict", json={"inputs": text})) for text in ["x", *texts]]
-            while client.gateway.batcher.in_flight < 102:
+            while client.gateway.pools[0].batcher.in_flight < 102:
                 await asyncio.sleep(0)
             proceed.set()
             replies = await asyncio.gather(*requests)
@@ -389,7 +389,7 @@ def test_openapi_knows_every_status_that_a_route_can_answer() -> None:
             document = (await client.get("/openapi.json")).json()
             assert set(document["paths"]) == {"/predict", "/health", "/ready", "/info", "/metrics"}
             statuses = set(document["paths"]["/predict"]["post"]["responses"])
-            assert statuses == {"200", "400", "401", "413", "415", "422", "500", "503", "504"}
+            assert statuses == {"200", "400", "401", "404", "413", "415", "422", "500", "503", "504"}
             references = re.findall(r'"\$ref": ?"#/components/schemas/(\w+)"', json.dumps(document))
             assert set(references) <= set(document["components"]["schemas"])
             request = document["components"]["schemas"]["PredictRequest"]

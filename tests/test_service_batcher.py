@@ -22,7 +22,7 @@ class FakeLink:
     """Keeps the tasks it is given, and answers when told to."""
 
     def __init__(self, model: dict[str, str] | None = None) -> None:
-        self.hello = Hello(1, 0, 0, "cpu", model or MODEL, [], "single_label_classification", 8)
+        self.hello = Hello(1, 0, 0, 1, "cpu", model or MODEL, [], "single_label_classification", 8)
         self.tasks: list[Task] = []
         self.closed = False
         self.killed = asyncio.Event()

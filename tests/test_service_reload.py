@@ -21,10 +21,10 @@ ADMIN = {"X-API-Key": "admin"}
 
 
 def test_only_the_admin_key_reloads_and_without_one_there_is_no_such_route() -> None:
-    asked: list[str | None] = []
+    asked: list[tuple[str | None, int | None]] = []
 
-    async def reload(checkpoint: str | None) -> str:
-        asked.append(checkpoint)
+    async def reload(checkpoint: str | None, place: int | None) -> str:
+        asked.append((checkpoint, place))
         return "checkpoint 'b': it has no weights" if checkpoint == "b" else ""
 
     async def scenario() -> None:
@@ -43,7 +43,7 @@ def test_only_the_admin_key_reloads_and_without_one_there_is_no_such_route() -> 
             assert reply.json() == {"model": {"name": "fake", "revision": "sha256:00"}}
             reply = await client.post("/admin/reload", json={"checkpoint": "b"}, headers=ADMIN)
             assert (reply.status_code, reply.json()["error"]) == (422, "checkpoint 'b': it has no weights")
-            assert asked == [None, "b"]
+            assert asked == [(None, None), ("b", 0)]
             assert "/admin/reload" in (await client.get("/openapi.json")).json()["paths"]
 
     run(scenario())

@@ -71,7 +71,10 @@ def test_texts_arrive_as_they_are(texts: list[str]) -> None:
         ('{"inputs": "a", "top_k": 0}', "top_k: must be an integer of at least 1, got 0"),
         ('{"inputs": "a", "top_k": true}', "top_k: must be an integer of at least 1, got true"),
         ('{"inputs": "a", "top_k": 1.5}', "top_k: must be an integer of at least 1, got 1.5"),
-        ('{"inputs": "a", "input": 1}', "input: no such field, the fields are inputs, top_k, explain, explain_label"),
+        (
+            '{"inputs": "a", "input": 1}',
+            "input: no such field, the fields are inputs, top_k, explain, explain_label, model",
+        ),
         ('{"inputs": ["a", "b", "c", "d"]}', "inputs: must be at most 3 texts, got 4"),
         ('{"inputs": "aaaaaaaaaaaaaaaaaaaaa"}', "inputs: must be at most 20 characters, got 21"),
         ('{"inputs": ["", "aaaaaaaaaaaaaaaaaaaaa"]}', "inputs[1]: must be at most 20 characters, got 21"),

@@ -19,14 +19,17 @@ from service.channels import Report
 from service.config import Limits, ServiceArguments, bind
 from service.processes import signals_blocked
 from service.routes import Keys
+from service.served import Served
 from service.server import Server
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
     listener = bind("127.0.0.1", 0)
-    arguments = ServiceArguments("nowhere", workers_per_device=3, api_servers=2)
-    made = Server(arguments, Limits(), ["cpu"], listener, lambda: None, Keys())
+    arguments = ServiceArguments(["nowhere"], workers_per_device=3, api_servers=2)
+    made = Server(
+        [Served("nowhere"), Served("elsewhere")], arguments, Limits(), ["cpu"], listener, lambda: None, Keys()
+    )
     yield made
     made._rendezvous.close()
     listener.close()
@@ -94,7 +97,11 @@ def test_a_worker_runs_the_loop_with_the_api_and_its_number() -> None:
 
 def test_the_gateway_expects_every_worker(server: Server) -> None:
     assert server._worker_devices == ["cpu"] * 3
-    assert server.gateway._expected_workers == 3
+    assert [pool.expected_workers for pool in server.gateway.pools] == [3, 3]
+    assert [server.gateway.pool_of(worker) for worker in (0, 2, 3, 5)] == [
+        *[server.gateway.pools[0]] * 2,
+        *[server.gateway.pools[1]] * 2,
+    ]
     assert len(server._rendezvous.addresses) == 2
 
 

@@ -62,5 +62,5 @@ def test_an_answer_survives(fragments: list[bytes], errors: dict[int, tuple[int,
 
 def test_a_hello_survives() -> None:
     model = {"name": "quickstart", "revision": "sha256:00"}
-    hello = Hello(7, 0, 2, "cpu", model, ["退款", "other"], "single_label_classification", 64)
+    hello = Hello(7, 0, 2, 4, "cpu", model, ["退款", "other"], "single_label_classification", 64)
     assert decode_hello(encode_hello(hello)) == hello

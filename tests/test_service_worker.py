@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.passes import perform
+from service.served import Served
 from service.wire import FrameReader, Options, Task, decode_answer, decode_hello, encode_task, frame
 from service.worker import serve
 from tests.servers import POISON, FakeClassifier
@@ -64,7 +65,9 @@ def test_top_k_cuts_the_scores_of_its_own_share() -> None:
 @contextmanager
 def worker(classifier: FakeClassifier, connections: int) -> Iterator[list[socket.socket]]:
     pairs = [socket.socketpair() for _ in range(connections)]
-    thread = threading.Thread(target=serve, args=(classifier, 3, 5, [theirs for _, theirs in pairs]))
+    thread = threading.Thread(
+        target=serve, args=(classifier, 3, Served("nowhere", generation=5), [theirs for _, theirs in pairs])
+    )
     thread.start()
     yield [ours for ours, _ in pairs]
     for ours, _ in pairs:

@@ -1,16 +1,13 @@
 """What the dialects share: reading a body, checking texts, and the scores of a finished job."""
 
 import math
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import from_json
 
 from service.config import Limits
-from service.endpoint import Service
 from service.errors import ErrorType, ServiceError
 from service.job import Job
-from service.wire import Hello
 
 _TINY = 1e-38  # below it a 32-bit probability has no logarithm worth having
 
@@ -53,26 +50,11 @@ def invalid(message: str) -> ServiceError:
     return ServiceError(ErrorType.VALIDATION, message)
 
 
-def model_of(service: Service) -> Hello:
-    """What the first worker says of its checkpoint; raises `ServiceError` while there is none."""
-    hellos = service.gateway.hellos
-    if not hellos:
-        raise ServiceError(ErrorType.OVERLOADED, "workers: at least one must be ready, got none")
-    return hellos[0]
-
-
-def check_model(service: Service, name: str | None) -> None:
-    """Raise `ServiceError` unless `name` is absent or the served model's."""
-    if name is not None and name != (served := model_of(service).model["name"]):
-        raise ServiceError(ErrorType.NOT_FOUND, f"model: must be {served!r}, got {name[:80]!r}")
-
-
-def scores_of(job: Job, service: Service) -> list[dict[str, float]]:
+def scores_of(job: Job) -> list[dict[str, float]]:
     """For each text its scores by label, descending; a number's only label is the name of its column."""
-    found: list[dict[str, Any]] = from_json(b"[%b]" % b",".join(job.fragments))
     return [
-        prediction["scores"] if "scores" in prediction else {model_of(service).labels[0]: prediction["value"]}
-        for prediction in found
+        prediction["scores"] if "scores" in prediction else {job.hello.labels[0]: prediction["value"]}
+        for prediction in job.predictions()
     ]
 
 

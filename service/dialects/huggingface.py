@@ -10,7 +10,7 @@ from service.endpoint import Endpoint, Incoming, Query, Reply
 from service.job import Job
 from service.wire import Options
 
-from .common import Body, check_texts, invalid, model_of, raw, read, scores_of
+from .common import Body, check_texts, invalid, raw, read, scores_of
 
 _NATURAL = {"single_label_classification": "softmax", "multi_label_classification": "sigmoid", "regression": "none"}
 
@@ -40,7 +40,7 @@ class HuggingFace(Endpoint):
         request = read(_Request, incoming.body)
         parameters = request.parameters or _Parameters()
         texts = [request.inputs] if isinstance(request.inputs, str) else request.inputs
-        natural = _NATURAL[model_of(self.service).problem_type]
+        natural = _NATURAL[self.service.gateway.pool(None).hello.problem_type]
         asked = parameters.function_to_apply or natural
         if asked not in (natural, "none"):
             raise invalid(f"function_to_apply: must be {natural} or none for this model, got {asked}")
@@ -50,15 +50,14 @@ class HuggingFace(Endpoint):
     def render(self, query: Query, job: Job) -> Reply:
         """A list of labels and scores for each text, the best first."""
         assert isinstance(query, _Query)  # noqa: S101  # what `parse` returns
-        problem_type = model_of(self.service).problem_type
         return Reply(
             to_json(
                 [
                     [
-                        {"label": label, "score": raw(score, problem_type) if query.raw else score}
+                        {"label": label, "score": raw(score, job.hello.problem_type) if query.raw else score}
                         for label, score in scores.items()
                     ]
-                    for scores in scores_of(job, self.service)
+                    for scores in scores_of(job)
                 ]
             )
         )

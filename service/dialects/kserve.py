@@ -13,10 +13,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from service.endpoint import Endpoint, Incoming, Query, Reply, Service
+from service.errors import ServiceError
 from service.job import Job
 from service.wire import Options
 
-from .common import Body, check_model, check_texts, invalid, model_of, read, scores_of
+from .common import Body, check_texts, invalid, read, scores_of
 
 _SIZE = b"inference-header-content-length"
 _LENGTH = Struct("<I")
@@ -57,7 +58,7 @@ class KServe(Endpoint):
 
     def parse(self, incoming: Incoming) -> Query:
         """The texts of the one input, from the JSON or from the bytes behind it."""
-        check_model(self.service, incoming.scope["path_params"]["name"])
+        pool = self.service.gateway.pool(incoming.scope["path_params"]["name"])
         size = _json_size(incoming)
         request = read(_Request, incoming.body[:size])
         if len(request.inputs) != 1 or (request.inputs[0].name, request.inputs[0].datatype) != ("text", "BYTES"):
@@ -66,12 +67,12 @@ class KServe(Endpoint):
         if math.prod(request.inputs[0].shape) != len(texts):
             raise invalid(f"shape: must hold {len(texts)} texts, got {request.inputs[0].shape}")
         check_texts(texts, self.service.limits, "text")
-        return _Query(texts, Options(), request.id, _chosen(request))
+        return _Query(texts, Options(), request.id, _chosen(request), pool=pool)
 
     def render(self, query: Query, job: Job) -> Reply:
         """The tensors asked for, as JSON or as bytes behind it."""
         assert isinstance(query, _Query)  # noqa: S101  # what `parse` returns
-        rows, labels = scores_of(job, self.service), model_of(self.service).labels
+        rows, labels = scores_of(job), job.hello.labels
         outputs, tail = [], b""
         for name, binary in query.binary.items():
             tensor: dict[str, Any] = {"name": name, "datatype": _OUTPUTS[name], "shape": [len(rows)]}
@@ -157,17 +158,19 @@ def extra_routes(service: Service) -> list[Route]:
         return JSONResponse({"live": True})
 
     async def ready(request: Request) -> Response:
-        known = request.path_params.get("name") in (None, *(hello.model["name"] for hello in service.gateway.hellos))
-        return JSONResponse({"ready": service.gateway.ready and known}, 200 if service.gateway.ready and known else 503)
+        gateway, name = service.gateway, request.path_params.get("name")
+        pools = [pool for pool in gateway.answering if name in (None, pool.hello.model["name"])]
+        ready = bool(pools) and not gateway.draining and all(pool.ready for pool in pools)
+        return JSONResponse({"ready": ready}, 200 if ready else 503)
 
     async def model(request: Request) -> Response:
-        found = [hello for hello in service.gateway.hellos if hello.model["name"] == request.path_params["name"]]
-        if not found:
-            return JSONResponse({"error": f"model: no such model, got {request.path_params['name'][:80]!r}"}, 404)
-        scores = {"name": "scores", "datatype": "FP32", "shape": [-1, len(found[0].labels)]}
+        try:
+            hello = service.gateway.pool(request.path_params["name"]).hello
+        except ServiceError as error:
+            return JSONResponse({"error": error.message}, error.error_type.status)
+        scores = {"name": "scores", "datatype": "FP32", "shape": [-1, len(hello.labels)]}
         label = {"name": "label", "datatype": "BYTES", "shape": [-1]}
-        name, revision = found[0].model["name"], found[0].model["revision"]
-        head = {"name": name, "versions": [revision], "platform": "textcnn"}
+        head = {"name": hello.model["name"], "versions": [hello.model["revision"]], "platform": "textcnn"}
         return JSONResponse(head | {"inputs": [_INPUT], "outputs": [scores, label]})
 
     return [

@@ -13,7 +13,7 @@ from service.job import Job
 from service.timing import Latency
 from service.wire import Options
 
-from .common import Body, check_texts, invalid, model_of, raw, read, scores_of
+from .common import Body, check_texts, invalid, raw, read, scores_of
 
 # Its closed set of errors; everything about a request is "validation" there, with the status 413.
 _ERRORS = {ErrorType.OVERLOADED: ("overloaded", 429), ErrorType.INTERNAL: ("backend", 424)}
@@ -55,13 +55,12 @@ class TextEmbeddingsInference(Endpoint):
     def render(self, query: Query, job: Job) -> Reply:
         """Labels and scores, the best first; the times go out as its headers."""
         assert isinstance(query, _Query)  # noqa: S101  # what `parse` returns
-        problem_type = model_of(self.service).problem_type
         found = [
             [
-                {"score": raw(score, problem_type) if query.raw else score, "label": label}
+                {"score": raw(score, job.hello.problem_type) if query.raw else score, "label": label}
                 for label, score in row.items()
             ]
-            for row in scores_of(job, self.service)
+            for row in scores_of(job)
         ]
         headers = _headers(job.latency, sum(map(len, query.texts)))
         return Reply(to_json(found[0] if query.flat else found), headers)
@@ -96,10 +95,7 @@ def extra_routes(service: Service) -> list[Route]:
     """`GET /tei/info`."""
 
     async def info(_: Request) -> Response:
-        try:
-            hello = model_of(service)
-        except ServiceError as error:
-            return Response(error.body, error.error_type.status, media_type="application/json")
+        hello = service.gateway.pool(None).hello
         ids = {str(index): label for index, label in enumerate(hello.labels)}
         classifier = {"id2label": ids, "label2id": {label: int(index) for index, label in ids.items()}}
         return JSONResponse(

@@ -7,7 +7,7 @@ from service.errors import ErrorType, ServiceError
 from service.job import Job
 from service.wire import Options
 
-from .common import Body, check_model, check_texts, model_of, read, scores_of
+from .common import Body, check_texts, read, scores_of
 
 
 class _Request(Body):
@@ -21,15 +21,15 @@ class Vllm(Endpoint):
     route = "/classify"
 
     def parse(self, incoming: Incoming) -> Query:
-        """The texts; a model that is named must be the served one."""
+        """The texts, and which model is to answer."""
         request = read(_Request, incoming.body)
-        check_model(self.service, request.model)
+        pool = self.service.gateway.pool(request.model)
         texts = [request.input] if isinstance(request.input, str) else request.input
-        return Query(check_texts(texts, self.service.limits, "input"), Options())
+        return Query(check_texts(texts, self.service.limits, "input"), Options(), pool=pool)
 
     def render(self, query: Query, job: Job) -> Reply:
         """One entry a text."""
-        labels = model_of(self.service).labels
+        labels = job.hello.labels
         data = [
             {
                 "index": index,
@@ -37,7 +37,7 @@ class Vllm(Endpoint):
                 "probs": [scores[label] for label in labels],
                 "num_classes": len(labels),
             }
-            for index, scores in enumerate(scores_of(job, self.service))
+            for index, scores in enumerate(scores_of(job))
         ]
         tokens = job.latency.tokens
         usage = {"prompt_tokens": tokens, "total_tokens": tokens, "completion_tokens": 0, "prompt_tokens_details": None}

@@ -9,6 +9,9 @@ export class ServiceError extends Error {
   }
 }
 
+export const asked = new URLSearchParams(location.search).get("model"); // of several models; the first where it is null
+export const ofModel = asked === null ? {} : { model: asked }; // the field of a request
+
 let key = "";
 
 export function useKey(value) {
@@ -22,7 +25,7 @@ export async function info() {
 // Reply of POST /predict, and the milliseconds that it was under way in all.
 export async function predict(body, signal) {
   const headers = { "Content-Type": "application/json", ...(key && { "X-API-Key": key }) };
-  return send("predict", { method: "POST", headers, body: JSON.stringify(body), signal });
+  return send("predict", { method: "POST", headers, body: JSON.stringify({ ...body, ...ofModel }), signal });
 }
 
 async function send(path, options) {

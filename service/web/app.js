@@ -1,13 +1,14 @@
 // The page: its tabs, its language, its colours, and the model that it speaks to.
 
-import { info, useKey } from "./api.js";
+import { asked, info, useKey } from "./api.js";
 import * as code from "./code.js";
 import * as many from "./many.js";
 import * as one from "./one.js";
-import { byId, notify } from "./page.js";
+import { byId, make, notify } from "./page.js";
 import { otherLanguage, sentence, t, translate } from "./strings.js";
 
-let model = null; // reply of /info
+let model = null; // the one that is asked, as /info has it
+let device = "";
 let needsKey = false;
 
 function askForKey() {
@@ -57,15 +58,26 @@ function startTheme() {
 
 function showModel() {
   if (!model) return;
-  document.title = byId("model").textContent = model.model.name;
-  const device = model.workers[0].device;
+  document.title = byId("model").textContent = model.name;
   byId("about").textContent = model.problem_type === "regression" ? device : t("about", { count: model.labels.length, device });
+}
+
+function showModels(names) {
+  byId("models").hidden = names.length < 2;
+  byId("models").replaceChildren(...names.map((name) => make(
+    "a",
+    { href: `?${new URLSearchParams({ model: name })}`, className: "plain", ariaCurrent: String(name === model.name) },
+    name,
+  )));
 }
 
 async function loadModel() {
   try {
-    model = await info();
-    many.limit(model.limits.max_texts);
+    const { limits, models, workers } = await info();
+    model = models.find(({ name }) => name === asked) ?? models[0];
+    device = workers.find((worker) => worker.model === model.name)?.device ?? ""; // none while they are being replaced
+    showModels(models.filter(({ shadow }) => !shadow).map(({ name }) => name));
+    many.limit(limits.max_texts);
     byId("text").placeholder = model.examples[0] ?? "";
     one.showExamples(model.examples, askForKey);
     showModel();

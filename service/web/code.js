@@ -1,5 +1,6 @@
 // The third tab: the request of the first one, as code.
 
+import { asked, ofModel } from "./api.js";
 import { byId } from "./page.js";
 import { t } from "./strings.js";
 
@@ -24,7 +25,7 @@ async function copy(element) {
 
 export function show(text, needsKey) {
   const url = new URL("predict", location.href).href;
-  const body = JSON.stringify({ inputs: text, explain: true });
+  const body = JSON.stringify({ inputs: text, explain: true, ...ofModel });
   byId("code-curl").textContent = curl(url, body, needsKey);
   byId("code-python").textContent = python(url, text, needsKey);
   byId("code-javascript").textContent = javascript(url, body, needsKey);
@@ -37,10 +38,11 @@ function curl(url, body, needsKey) {
 
 function python(url, text, needsKey) {
   const key = needsKey ? ', "X-API-Key": "YOUR_KEY"' : "";
+  const model = asked === null ? "" : `, "model": ${JSON.stringify(asked)}`;
   return `import json
 from urllib.request import Request, urlopen
 
-body = json.dumps({"inputs": ${JSON.stringify(text)}, "explain": True}).encode()
+body = json.dumps({"inputs": ${JSON.stringify(text)}, "explain": True${model}}).encode()
 request = Request("${url}", body, {"Content-Type": "application/json"${key}})
 print(json.load(urlopen(request))["predictions"][0])`;
 }

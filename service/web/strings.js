@@ -3,7 +3,7 @@
 const STRINGS = {
   en: {
     skip: "Skip to the text box", dark: "Dark", docs: "API", key: "API key of this service", use_key: "Use it",
-    tabs: "What to do", one: "One text", many: "Many texts", code: "As code", text: "Text to classify",
+    models: "Models", tabs: "What to do", one: "One text", many: "Many texts", code: "As code", text: "Text to classify",
     classify: "Classify", hint: "Ctrl + Enter sends it", examples: "Examples",
     unsure: "Not sure: this text is unlike those that the model has learnt from.",
     bars: "Scores; choose a label to see its evidence", all_bars: "Show all {count} labels", fewer_bars: "Show fewer",
@@ -28,7 +28,7 @@ const STRINGS = {
   },
   zh: {
     skip: "跳到文本框", dark: "深色", docs: "接口", key: "本服务的 API 密钥", use_key: "使用",
-    tabs: "要做什么", one: "单条文本", many: "批量文本", code: "代码", text: "要分类的文本",
+    models: "模型", tabs: "要做什么", one: "单条文本", many: "批量文本", code: "代码", text: "要分类的文本",
     classify: "分类", hint: "Ctrl + Enter 发送", examples: "示例",
     unsure: "不确定：这条文本与模型学过的文本差别太大。",
     bars: "各标签得分；选择一个标签查看依据", all_bars: "显示全部 {count} 个标签", fewer_bars: "收起",
