@@ -16,7 +16,8 @@ class Pool:
         self.batcher = batcher
         self.generation = 0
         self.expected_workers = expected_workers
-        self.complete = asyncio.Event()  # each generation has its own
+        self.complete = asyncio.Event()  # set once all of the first generation have come
+        self._superseded = asyncio.Event()  # of the present generation
 
     @property
     def hellos(self) -> list[Hello]:
@@ -31,7 +32,7 @@ class Pool:
     async def reached(self, generation: int) -> None:
         """Wait until the workers of that generation answer."""
         while self.generation < generation:
-            await self.complete.wait()
+            await self._superseded.wait()
 
     def joined(self, link: Link) -> None:
         """A worker of the present generation is ready."""
@@ -50,5 +51,5 @@ class Pool:
             self.batcher.retire(link)
         for link in coming:
             self.batcher.joined(link)
-        self.complete.set()
-        self.complete = asyncio.Event()
+        self._superseded.set()
+        self._superseded = asyncio.Event()

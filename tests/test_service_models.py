@@ -180,12 +180,15 @@ def test_new_checkpoints_of_several_models_take_over_together_and_of_one_alone()
         old = [link(0, 0, 0), link(1, 0, 0)]
         for one in (*old, cancelled := link(1, 1, 2)):
             gateway.joined(one)
-        assert revisions() == ["0", "0"]
+        waiting = asyncio.create_task(gateway.pools[0].reached(2))
+        await asyncio.sleep(0)
+        assert (revisions(), waiting.done()) == (["0", "0"], False)
         gateway.lost(cancelled)  # the other one of its generation could not be loaded
         for one in (link(1, 2, 2), link(0, 2, 2)):
             assert revisions() == ["0", "0"]
             gateway.joined(one)
         assert revisions() == ["2", "2"]
+        await waiting
         gateway.joined(link(1, 3, 1))
         assert revisions() == ["2", "3"]
         gateway.joined(late := link(1, 2, 2))
