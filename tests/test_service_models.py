@@ -223,8 +223,8 @@ def test_a_reload_is_for_the_model_that_is_named() -> None:
 class Contrary(FakeClassifier):
     """Labels texts that begin with "no" otherwise than `FakeClassifier`."""
 
-    def classify(self, texts: Any, top_k: int | None = None) -> Any:
-        found, timing = super().classify(texts, top_k)
+    def classify(self, texts: Any, top_k: int | None = None, explained: Any = None) -> Any:
+        found, timing = super().classify(texts, top_k, explained)
         timing.inference_ms = 0.5
         return [FakePrediction("nay" if one.text.startswith("no") else one.text) for one in found], timing
 
