@@ -65,7 +65,8 @@ def balancer(replicas: list[str]) -> Iterator[Balancer]:
     command = [HAPROXY, "-f", str(DEPLOY / "haproxy.cfg")]
     with subprocess.Popen(command, env=os.environ | places, stderr=subprocess.DEVNULL) as process:
         try:
-            with httpx.Client(base_url=f"http://{statistics}", timeout=30) as client:
+            patient = httpx.HTTPTransport(retries=6)  # it may not listen yet
+            with httpx.Client(base_url=f"http://{statistics}", timeout=30, transport=patient) as client:
                 yield Balancer(listen, client)
         finally:
             process.kill()
