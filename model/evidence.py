@@ -13,6 +13,7 @@ from typing import Protocol, TypedDict
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .network_textcnn import TextCnnShape
@@ -57,26 +58,26 @@ def explain(
     tokens, zeros around a short text) counts as bias.
     """
     weight, bias = network.output_layer
-    terms = _terms(network.windows(token_ids), weight[label])  # (W, K)
-    base, pieces = float(bias[label]), dict[tuple[int, int], float]()
-    spans = _spans(shape, len(terms), offsets)
-    for (start, end), term in zip(spans, terms.flatten().tolist(), strict=True):
-        if start >= end:
+    terms = _terms(network.windows(token_ids).cpu().numpy(), weight[label].cpu().numpy())  # (W, K)
+    base, pieces = bias[label].item(), dict[tuple[int, int], float]()
+    for span, term in zip(_spans(shape, len(terms), offsets), terms.ravel().tolist(), strict=True):
+        if span[0] >= span[1]:
             base += term
         elif term:
-            pieces[start, end] = pieces.get((start, end), 0.0) + term
+            pieces[span] = pieces.get(span, 0.0) + term
     return base, [
         {"start": start, "end": end, "text": text[start:end], "contribution": contribution}
         for (start, end), contribution in sorted(pieces.items(), key=lambda piece: -abs(piece[1]))
     ]
 
 
-def _terms(activation: Tensor, weight: Tensor) -> Tensor:
+def _terms(activation: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
     """What each window adds to the logit (W, K), of activations (W, K, F); windows that tie share a maximum."""
-    pooled = activation.amax(dim=0)  # (K, F)
-    is_maximum = (activation == pooled).float()  # (W, K, F)
-    shares = pooled * weight.view_as(pooled) / is_maximum.sum(dim=0)  # (K, F)
-    return (is_maximum * shares).sum(dim=2)
+    pooled = activation.max(axis=0)  # (K, F)
+    is_maximum = (activation == pooled).astype(np.float32)  # (W, K, F)
+    shares = pooled * weight.reshape(pooled.shape) / is_maximum.sum(axis=0)  # (K, F)
+    terms: NDArray[np.float32] = np.einsum("wkf,kf->wk", is_maximum, shares)
+    return terms
 
 
 def _spans(shape: TextCnnShape, windows: int, offsets: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
