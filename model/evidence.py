@@ -57,9 +57,9 @@ def explain(
     Windows of several kernel sizes over the same characters are one piece. What stands on no characters at all (special
     tokens, zeros around a short text) counts as bias.
     """
-    weight, bias = network.output_layer
-    terms = _terms(network.windows(token_ids).cpu().numpy(), weight[label].cpu().numpy())  # (W, K)
-    base, pieces = bias[label].item(), dict[tuple[int, int], float]()
+    weight, bias = (layer.cpu().numpy() for layer in network.output_layer)
+    terms = _terms(network.windows(token_ids).cpu().numpy(), weight[label])  # (W, K)
+    base, pieces = float(bias[label]), dict[tuple[int, int], float]()
     for span, term in zip(_spans(shape, len(terms), offsets), terms.ravel().tolist(), strict=True):
         if span[0] >= span[1]:
             base += term

@@ -1,15 +1,19 @@
-"""What several test modules share: tiny data files and checkpoints trained from them, once a session."""
+"""What several test modules share: tiny data files, checkpoints trained from them once a session, a server, a page."""
 
 import json
 import os
 import signal
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
+from playwright.sync_api import Browser, Page
+
+from tests.browser import chromium, page
+from tests.servers import RunningServer, server
 
 # In a background job SIGINT is ignored, by the programs under test too, which inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -98,6 +102,27 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def multi_label_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a trained multi-label checkpoint with the same classes."""
     return train(tmp_path_factory.mktemp("multi"), multi_labelled_texts())
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium, for one module alone: Playwright holds an event loop while it lives."""
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def service(checkpoint: Path) -> Iterator[RunningServer]:
+    """A server of `checkpoint`."""
+    with server(checkpoint) as running:
+        yield running
+
+
+@pytest.fixture
+def opened(browser: Browser, service: RunningServer) -> Iterator[Page]:
+    """The page of `service`, fresh."""
+    with page(browser, service.url) as found:
+        yield found
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

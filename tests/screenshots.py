@@ -46,6 +46,8 @@ def save(name: str, picture: bytes) -> None:
 
 def draw(browser: Browser, url: str) -> None:
     """All pictures of the page at `url`."""
+    with page(browser, url) as opened:
+        classify(opened, QUESTION)  # the first answers of a service take longer
     looks: dict[str, dict[str, Any]] = {"light": {}, "dark": {"color_scheme": "dark"}, "phone": PHONE}
     for name, options in looks.items():
         with page(browser, url, reduced_motion="reduce", **options) as opened:

@@ -3,7 +3,10 @@
 import { byId, make, signed } from "./page.js";
 import { t } from "./strings.js";
 
-const MOST_PIECES = 8; // named one by one below the text
+const MOST_PIECES = 8; // named one by one below the text, before the button that shows all
+let showPieces = () => {}; // all of them, or the strongest alone
+
+byId("all-pieces").addEventListener("click", () => showPieces(byId("pieces").children.length === MOST_PIECES));
 
 // What each character adds: a piece's contribution is spread evenly over its characters.
 export function perCharacter(length, pieces) {
@@ -29,7 +32,13 @@ export function showEvidence(text, pieces) {
   const marks = parts.map((part) => mark(part, characters, most, pieces));
   byId("evidence").replaceChildren(...marks);
   byId("tip").textContent = pieces.length ? t("tip") : t("no_evidence");
-  byId("pieces").replaceChildren(...pieces.slice(0, MOST_PIECES).map((piece) => item(piece, parts, marks)));
+  showPieces = (all) => {
+    const chosen = all ? pieces : pieces.slice(0, MOST_PIECES);
+    byId("pieces").replaceChildren(...chosen.map((piece) => item(piece, parts, marks)));
+    byId("all-pieces").hidden = pieces.length <= MOST_PIECES;
+    byId("all-pieces").textContent = all ? t("fewer") : t("all_pieces", { count: pieces.length });
+  };
+  showPieces(false);
 }
 
 function mark({ start, end, sum }, characters, most, pieces) {

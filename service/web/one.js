@@ -77,7 +77,7 @@ function showBars() {
   const scores = Object.entries(shown.prediction.scores ?? {});
   byId("bars").replaceChildren(...scores.slice(0, allBars ? undefined : MOST_BARS).map(bar));
   byId("all-bars").hidden = scores.length <= MOST_BARS;
-  byId("all-bars").textContent = allBars ? t("fewer_bars") : t("all_bars", { count: scores.length });
+  byId("all-bars").textContent = allBars ? t("fewer") : t("all_bars", { count: scores.length });
 }
 
 function bar([label, score]) {

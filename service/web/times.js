@@ -12,15 +12,20 @@ export function stages(latency, elapsedMs) {
 
 export function showTimes(latency, elapsedMs) {
   const parts = stages(latency, elapsedMs);
-  byId("waterfall").replaceChildren(...parts.map(([name, milliseconds]) => {
-    const bar = make("span", { className: name });
-    bar.style.flexGrow = milliseconds;
-    return bar;
-  }));
+  const percentOfAll = 100 / parts.reduce((sum, [, milliseconds]) => sum + milliseconds, 0);
+  let begun = 0;
   byId("times").replaceChildren(...parts.map(([name, milliseconds]) => {
-    const term = make("dt", {}, t(name));
-    term.style.setProperty("--swatch", `var(--${name})`);
-    return make("div", {}, term, make("dd", {}, `${milliseconds.toFixed(2)} ms`));
+    const fill = make("span", { className: `fill ${name}` });
+    fill.style.marginLeft = `${begun * percentOfAll}%`;
+    fill.style.width = `${milliseconds * percentOfAll}%`;
+    begun += milliseconds;
+    return make(
+      "div",
+      { className: "bar" },
+      make("dt", { className: "name" }, t(name)),
+      make("dd", { className: "track" }, fill),
+      make("dd", { className: "value" }, `${milliseconds.toFixed(2)} ms`),
+    );
   }));
   const { device, clock, batch_size: batch, inference_ms: inference } = latency;
   byId("pass").textContent = t("pass", { inference: inference.toFixed(3), device, clock, batch });
