@@ -45,6 +45,7 @@ def curves(history: Sequence[Mapping[str, float]], best_epoch: float | None) -> 
     for axes, title in ((left, "Loss"), (right, "Validation")):
         axes.set(title=title, xlabel="epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.ticklabel_format(axis="y", useOffset=False)
         if best_epoch is not None:
             axes.axvline(best_epoch, color=_GREY, linestyle=":")
         axes.set_xlim(left=0)
