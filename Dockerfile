@@ -3,22 +3,22 @@
 # CUDA image:  docker build -t textcnn-service:cuda --build-arg VARIANT=cuda .
 # Proven without a container engine by service/deploy/prove_image.py, which runs the instructions of this file.
 ARG PYTHON_IMAGE=python:3.11.13-slim-bookworm
-ARG VARIANT=cpu
-
-# --- torch: the CPU build comes from PyTorch's own index, the CUDA build (with its libraries) from PyPI ---
-FROM ${PYTHON_IMAGE} AS torch-cpu
-ENV TORCH_INDEX="--index-url https://download.pytorch.org/whl/cpu"
-FROM ${PYTHON_IMAGE} AS torch-cuda
-ENV TORCH_INDEX=""
 
 # --- what serving needs and nothing else, in the versions of the lock file; the environment itself holds no pip ---
-FROM torch-${VARIANT} AS libraries
+FROM ${PYTHON_IMAGE} AS libraries
+ARG VARIANT=cpu
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_PYTHON=/opt/textcnn/bin/python
 WORKDIR /build
 RUN python -m venv --without-pip /opt/textcnn
 COPY requirements.lock pyproject.toml ./
-# torch's headers, its own tests and their programs are a quarter of it
-RUN pip install ${TORCH_INDEX} "$(grep '^torch==' requirements.lock)" \
+# torch's CPU build comes from PyTorch's own index, the CUDA build (with its libraries) from PyPI. Its headers, its own
+# tests and their programs are a quarter of it.
+RUN case "$VARIANT" in \
+        cpu) index="--index-url https://download.pytorch.org/whl/cpu" ;; \
+        cuda) index="" ;; \
+        *) echo "VARIANT must be cpu or cuda, got $VARIANT" >&2; exit 1 ;; \
+    esac \
+    && pip install $index "$(grep '^torch==' requirements.lock)" \
     && cd /opt/textcnn/lib/python3.11/site-packages/torch \
     && rm -rf include test bin/*test* bin/protoc*
 RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \

@@ -71,6 +71,7 @@ class TextClassifier:
         self.revision = revision
         self.examples = list(examples)  # texts to try
         self.device = str(device)
+        self.precision = options.precision
         self.folded_bytes = network.table_bytes if isinstance(network, FoldedTextCnn) else 0
         self._network, self._shape, self._tokenizer = network, config, tokenizer
         self.windows = Windows.of(options, config)  # by which longer texts are read, if they are not cut

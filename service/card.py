@@ -1,10 +1,9 @@
 """What the service says of itself: `/info`, and the gauges that `/metrics` has besides its sums."""
 
-import importlib.metadata
-
 from .config import Limits
 from .gateway import Gateway
 from .metrics import label
+from .versions import version
 
 _VERSIONS = ("textcnn-service", "litserve", "torch", "tokenizers")
 
@@ -18,18 +17,20 @@ def info(gateway: Gateway, limits: Limits) -> dict[str, object]:
         "labels": first.labels,
         "examples": first.examples,
         "limits": vars(limits) | {"max_length": first.max_length},
-        "versions": _versions(),
+        "versions": {name: version(name) for name in _VERSIONS},
         "workers": [
             {"pid": hello.pid, "device": hello.device, "folded_bytes": hello.folded_bytes, "model": hello.model["name"]}
             for hello in gateway.hellos
         ],
         "models": [
-            pool.hello.model
-            | {
+            {
+                **pool.hello.model,
                 "problem_type": pool.hello.problem_type,
                 "labels": pool.hello.labels,
                 "examples": pool.hello.examples,
                 "max_length": pool.hello.max_length,
+                "precision": pool.hello.precision,
+                "windows": pool.hello.windows,
                 "shadow": pool not in gateway.answering,
             }
             for pool in gateway.pools
@@ -46,13 +47,3 @@ def gauges(gateway: Gateway) -> str:
     for name, revision in dict.fromkeys((hello.model["name"], hello.model["revision"]) for hello in hellos):
         lines.append(f'textcnn_model_info{{name="{label(name)}",revision="{revision}"}} 1')
     return "\n".join((*lines, ""))
-
-
-def _versions() -> dict[str, str]:
-    versions = {}
-    for name in _VERSIONS:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:  # run from a source tree
-            versions[name] = "unknown"
-    return versions

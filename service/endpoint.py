@@ -22,7 +22,7 @@ from .timing import microseconds
 from .wire import Options
 
 _CLOSE = (b"connection", b"close")
-_JSON = (b"content-type", b"application/json")
+JSON_TYPE = (b"content-type", b"application/json")
 _logger = logging.getLogger(__name__)
 
 
@@ -66,7 +66,7 @@ class Reply(NamedTuple):
     """A body and the headers that belong to it."""
 
     body: bytes
-    headers: Headers = (_JSON,)
+    headers: Headers = (JSON_TYPE,)
 
 
 class Endpoint:
@@ -106,8 +106,9 @@ class Endpoint:
         """The body for a finished job."""
         raise NotImplementedError
 
-    def render_error(self, error: ServiceError) -> tuple[int, Reply]:
-        """Status and body of an error."""
+    @classmethod
+    def render_error(cls, error: ServiceError) -> tuple[int, Reply]:
+        """Status and body of an error; the OpenAPI document asks it too."""
         return error.error_type.status, Reply(error.body)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -72,8 +72,10 @@ class Job:
             latency.queue_us = microseconds(answer.started - self.arrived)
         latency.tokenize_us += microseconds(answer.tokenize_ms / 1e3)
         latency.inference_us += microseconds(answer.inference_ms / 1e3)
-        # With nothing answered these are the first texts, even if another model has had them before.
-        latency.tokens = answer.tokens[share] + (latency.tokens if self.answered else 0)
+        if not self.answered:  # the first texts, even if another model has had them before
+            latency.tokens = latency.longest = 0
+        latency.tokens += answer.tokens[share]
+        latency.longest = max(latency.longest, answer.longest[share])
         latency.batch_size += answer.batch_size
         latency.passes += answer.passes
         self.fragments.append(answer.fragments[share])

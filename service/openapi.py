@@ -1,14 +1,16 @@
 """The OpenAPI document of what the service really answers."""
 
-import importlib.metadata
+from collections.abc import Iterator, Mapping
 from functools import cache
-from http import HTTPStatus
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from .dialects.table import paths_of
 from .errors import ErrorType
+from .operations import JSON, Paths, classification, get, refusals, response
+from .predict import PredictEndpoint
 from .schemas import (
     ErrorReply,
     HealthReply,
@@ -19,30 +21,35 @@ from .schemas import (
     ReloadReply,
     ReloadRequest,
 )
+from .versions import version
 
-_PREDICT_ERRORS = [kind for kind in ErrorType if kind is not ErrorType.METHOD_NOT_ALLOWED]
-_DEADLINE = {"type": "integer", "minimum": 1, "description": "milliseconds; the service's own limit stays in force"}
-_RETRY_AFTER = {"Retry-After": {"description": "seconds", "required": True, "schema": {"type": "integer"}}}
-_REFERENCE = "#/components/schemas/{model}"
+_RELOAD_ERRORS = (
+    *(ErrorType.UNAUTHORIZED, ErrorType.NOT_FOUND, ErrorType.TOO_LARGE, ErrorType.UNSUPPORTED_MEDIA_TYPE),
+    *(ErrorType.VALIDATION, ErrorType.OVERLOADED),
+)
+_METRICS = {"description": "Text format", "content": {"text/plain": {"schema": {"type": "string"}}}}
 
 
 @cache
-def openapi_document(with_reload: bool = False) -> dict[str, Any]:
-    """OpenAPI 3.1 for every route that programs use; `with_reload` where an admin key is set."""
-    models: list[type[BaseModel]] = [PredictRequest, PredictReply, ErrorReply, HealthReply, ReadyReply, InfoReply]
-    models += [ReloadRequest, ReloadReply] if with_reload else []
-    _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=_REFERENCE)
+def openapi_document(dialects: tuple[str, ...] = (), with_reload: bool = False) -> dict[str, Any]:
+    """OpenAPI 3.1 for every route that programs use, those of the `dialects` included.
+
+    `with_reload` where an admin key is set.
+    """
+    paths = _native() | paths_of(dialects) | ({"/admin/reload": {"post": _reload()}} if with_reload else {})
+    models = dict.fromkeys(_models(paths))  # each once, in the order of the document
+    references, definitions = models_json_schema(
+        [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
+    )
+    schemas: dict[Any, Any] = {model: schema for (model, _), schema in references.items()}
     return {
         "openapi": "3.1.0",
-        "info": {"title": "textcnn-service", "version": _version(), "description": "Text classification over HTTP."},
-        "paths": {
-            "/predict": {"post": _predict()},
-            "/health": {"get": _get("The process lives", HealthReply)},
-            "/ready": {"get": _get("Every worker is ready", ReadyReply, {503: ReadyReply})},
-            "/info": {"get": _get("Models, limits, versions and workers", InfoReply)},
-            "/metrics": {"get": _metrics()},
-            **({"/admin/reload": {"post": _reload()}} if with_reload else {}),
+        "info": {
+            "title": "textcnn-service",
+            "version": version("textcnn-service"),
+            "description": "Text classification over HTTP.",
         },
+        "paths": _referring(paths, schemas),
         "components": {
             "schemas": definitions["$defs"],
             "securitySchemes": {
@@ -53,74 +60,44 @@ def openapi_document(with_reload: bool = False) -> dict[str, Any]:
     }
 
 
-def _predict() -> dict[str, Any]:
-    reply = _response("One prediction per input, in order", PredictReply)
-    reply["headers"] |= {
-        "Server-Timing": {
-            "description": "queue, tokenize, inference and total, in milliseconds",
-            "required": True,
-            "schema": {"type": "string"},
-        }
-    }
-    errors: dict[str, Any] = {str(kind.status): _response(kind.label, ErrorReply) for kind in _PREDICT_ERRORS}
-    errors["503"]["headers"] |= _RETRY_AFTER
+def _native() -> Paths:
+    predict = classification(PredictEndpoint, "Classify one text or many", PredictRequest, PredictReply, by_name=True)
     return {
-        "summary": "Classify one text or many",
-        "operationId": "predict",
-        "security": [{}, {"ApiKey": []}, {"Bearer": []}],
-        "parameters": [_header("X-Request-ID", {"type": "string"}), _header("X-Request-Deadline-Ms", _DEADLINE)],
-        "requestBody": {"required": True, "content": {"application/json": {"schema": _schema(PredictRequest)}}},
-        "responses": {"200": reply, **errors},
+        "/predict": {"post": predict | {"operationId": "predict"}},
+        "/health": {"get": get("The process lives", HealthReply)},
+        "/ready": {"get": get("Every worker is ready", ReadyReply, {503: ReadyReply})},
+        "/info": {"get": get("Models, limits, versions and workers", InfoReply)},
+        "/metrics": {"get": {"summary": "Metrics for Prometheus", "responses": {"200": _METRICS}}},
     }
 
 
 def _reload() -> dict[str, Any]:
-    kinds = (
-        *(ErrorType.UNAUTHORIZED, ErrorType.NOT_FOUND, ErrorType.TOO_LARGE, ErrorType.UNSUPPORTED_MEDIA_TYPE),
-        *(ErrorType.VALIDATION, ErrorType.OVERLOADED),
-    )
-    errors: dict[str, Any] = {str(kind.status): _response(kind.label, ErrorReply) for kind in kinds}
-    errors["503"]["headers"] |= _RETRY_AFTER
     return {
         "summary": "Load another checkpoint, or the present one anew, while the service goes on answering",
         "operationId": "reload",
         "security": [{"ApiKey": []}, {"Bearer": []}],
-        "requestBody": {"content": {"application/json": {"schema": _schema(ReloadRequest)}}},
-        "responses": {"200": _response("The checkpoint has taken over", ReloadReply), **errors},
+        "requestBody": {"content": {JSON: {"schema": ReloadRequest}}},
+        "responses": {"200": response("The checkpoint has taken over", ReloadReply)}
+        | refusals(_RELOAD_ERRORS, ErrorReply),
     }
 
 
-def _metrics() -> dict[str, Any]:
-    content = {"text/plain": {"schema": {"type": "string"}}}
-    return {
-        "summary": "Metrics for Prometheus",
-        "responses": {"200": {"description": "Text format", "content": content}},
-    }
+def _models(node: Any) -> Iterator[type[BaseModel]]:
+    """The models that stand in a tree of the document."""
+    if isinstance(node, type):
+        yield node
+    elif isinstance(node, Mapping):
+        for child in node.values():
+            yield from _models(child)
+    elif isinstance(node, list):
+        for child in node:
+            yield from _models(child)
 
 
-def _header(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"name": name, "in": "header", "required": False, "schema": schema}
-
-
-def _get(summary: str, model: type[BaseModel], others: dict[int, type[BaseModel]] | None = None) -> dict[str, Any]:
-    responses = {"200": _response(summary, model)}
-    for status, other in (others or {}).items():
-        responses[str(status)] = _response(HTTPStatus(status).phrase, other)
-    return {"summary": summary, "responses": responses}
-
-
-def _response(description: str, model: type[BaseModel]) -> dict[str, Any]:
-    identity = {"X-Request-ID": {"required": True, "schema": {"type": "string"}}}
-    content = {"application/json": {"schema": _schema(model)}}
-    return {"description": description, "headers": identity, "content": content}
-
-
-def _schema(model: type[BaseModel]) -> dict[str, str]:
-    return {"$ref": _REFERENCE.format(model=model.__name__)}
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("textcnn-service")
-    except importlib.metadata.PackageNotFoundError:  # run from a source tree
-        return "0"
+def _referring(node: Any, schemas: Mapping[Any, Any]) -> Any:
+    """The tree with a reference in the place of each model."""
+    if isinstance(node, type):
+        return schemas[node]
+    if isinstance(node, Mapping):
+        return {name: _referring(child, schemas) for name, child in node.items()}
+    return [_referring(child, schemas) for child in node] if isinstance(node, list) else node

@@ -44,6 +44,8 @@ class Classifier(Protocol):
     device: str
     folded_bytes: int
     examples: list[str]
+    precision: str
+    windows: Any  # a `model.windows.Windows`, or None
 
     def classify(
         self, texts: Sequence[str], top_k: int | None = None, explained: Mapping[int, str | None] | None = None
@@ -69,6 +71,7 @@ def perform(classifier: Classifier, task: Task) -> Answer:
     found = _classify(classifier, task.texts, top_k, explained)
     fragments: list[bytes] = []
     tokens: list[int] = []
+    longest: list[int] = []
     errors: dict[int, tuple[int, str]] = {}
     for share, (count, end, options) in enumerate(zip(task.counts, ends, task.options, strict=True)):
         mine = found.predictions[end - count : end]
@@ -78,7 +81,9 @@ def perform(classifier: Classifier, task: Task) -> Answer:
             fragments.append(b"")
         else:
             fragments.append(_fragment(cast(Sequence[Prediction], mine), options))
-        tokens.append(sum(found.token_counts[end - count : end]))
+        lengths = found.token_counts[end - count : end]
+        tokens.append(sum(lengths))
+        longest.append(max(lengths))
     return Answer(
         started,
         classifier.device,
@@ -88,6 +93,7 @@ def perform(classifier: Classifier, task: Task) -> Answer:
         len(task.texts),
         found.passes,
         tokens,
+        longest,
         fragments,
         errors,
     )

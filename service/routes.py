@@ -87,7 +87,7 @@ ENDPOINTS: list[type[Endpoint]] = [PredictEndpoint]  # always there; `--dialects
 
 def install(app: Starlette, service: Service, keys: Keys, reload: Reload) -> None:
     """Make `app` speak the contract, and nothing of what it spoke before."""
-    app.router.routes[:] = _routes(service, openapi_document(with_reload=bool(keys.admin)))
+    app.router.routes[:] = _routes(service, openapi_document(tuple(service.dialects), bool(keys.admin)))
     if keys.admin:
         app.router.routes.append(reload_route(keys.admin, service, reload))
     app.router.redirect_slashes = False
@@ -103,6 +103,7 @@ def install(app: Starlette, service: Service, keys: Keys, reload: Reload) -> Non
         )
         app.user_middleware.insert(0, browsers)
     app.add_exception_handler(HTTPException, _refuse)
+    app.add_exception_handler(ServiceError, _explain)
     app.add_exception_handler(Exception, _apologise)
 
 
@@ -167,6 +168,12 @@ async def _refuse(request: Request, problem: Exception) -> Response:
     return Response(
         error.body, error.error_type.status, _text(error.headers) | dict(problem.headers or {}), "application/json"
     )
+
+
+async def _explain(_: Request, problem: Exception) -> Response:
+    """The contract's body for what a route found wrong."""
+    assert isinstance(problem, ServiceError)  # noqa: S101  # what it is registered for
+    return Response(problem.body, problem.error_type.status, _text(problem.headers), "application/json")
 
 
 async def _apologise(_: Request, __: Exception) -> Response:

@@ -37,11 +37,13 @@ class PredictRequest(BaseModel):
         return [self.inputs] if isinstance(self.inputs, str) else self.inputs
 
 
-class _Reply(BaseModel):
+class ReplyBody(BaseModel):
+    """A reply, described field by field: it has no others."""
+
     model_config = ConfigDict(extra="forbid")
 
 
-class EvidencePiece(_Reply):
+class EvidencePiece(ReplyBody):
     """A piece of a text and what it adds to the logit."""
 
     start: int = Field(ge=0, description="where it begins in the text, in characters")
@@ -50,7 +52,7 @@ class EvidencePiece(_Reply):
     contribution: float = Field(description="what it adds to the calibrated logit")
 
 
-class TextPrediction(_Reply):
+class TextPrediction(ReplyBody):
     """What is known of one text; which fields it has depends on the model's problem type."""
 
     label: str | None = Field(default=None, description="the best class")
@@ -67,7 +69,7 @@ class TextPrediction(_Reply):
     )
 
 
-class LatencyBlock(_Reply):
+class LatencyBlock(ReplyBody):
     """What the request cost; queue + tokenize + inference never exceeds total."""
 
     device: str = Field(description="where the network ran", examples=["cpu", "cuda:0"])
@@ -80,14 +82,14 @@ class LatencyBlock(_Reply):
     passes: int = Field(ge=1, description="passes that served the request")
 
 
-class ModelInfo(_Reply):
+class ModelInfo(ReplyBody):
     """Which checkpoint answered."""
 
     name: str = Field(description="what it is served as; the folder's name unless another was given")
     revision: str = Field(description="hash of configuration, weights and tokenizer", examples=["sha256:0123abcd"])
 
 
-class PredictReply(_Reply):
+class PredictReply(ReplyBody):
     """One prediction per input, in order."""
 
     predictions: list[TextPrediction]
@@ -95,27 +97,27 @@ class PredictReply(_Reply):
     model: ModelInfo
 
 
-class ErrorReply(_Reply):
+class ErrorReply(ReplyBody):
     """What was wrong: the field, the rule and the value received."""
 
     error: str
     error_type: Literal[tuple(kind.label for kind in ErrorType)]  # type: ignore[valid-type]  # the closed set
 
 
-class HealthReply(_Reply):
+class HealthReply(ReplyBody):
     """The process lives."""
 
     status: Literal["ok"]
 
 
-class ReadyReply(_Reply):
+class ReadyReply(ReplyBody):
     """Whether every worker has answered a real inference."""
 
     status: Literal["ready", "not ready"]
     workers_ready: int
 
 
-class WorkerInfo(_Reply):
+class WorkerInfo(ReplyBody):
     """One process that classifies."""
 
     pid: int
@@ -124,17 +126,27 @@ class WorkerInfo(_Reply):
     model: str = Field(description="name of the one that it classifies with")
 
 
+class WindowsInfo(ReplyBody):
+    """How a text is read that is longer than a window."""
+
+    window: int = Field(description="tokens of a window")
+    stride: int = Field(description="tokens from the start of one to the start of the next")
+    pooling: Literal["mean", "max"] = Field(description="what the scores of a text are of those of its windows")
+
+
 class ServedModel(ModelInfo):
     """One of the models that are served."""
 
     problem_type: str
     labels: list[str]
     examples: list[str] = Field(description="a few texts to try the model with")
-    max_length: int = Field(description="tokens that it reads of a text; the rest is cut")
+    max_length: int = Field(description="tokens that it reads of a text; the rest is cut, unless there are windows")
+    precision: str = Field(description="of the network's weights", examples=["float32", "bfloat16"])
+    windows: WindowsInfo | None = Field(description="by which it reads longer texts; null where they are cut")
     shadow: bool = Field(description="whether it scores what others have answered, and never answers")
 
 
-class LimitsInfo(_Reply):
+class LimitsInfo(ReplyBody):
     """What is refused, and what is cut."""
 
     max_body_bytes: int = Field(description="bytes of a request body")
@@ -156,13 +168,13 @@ class ReloadRequest(BaseModel):
     model: str | None = Field(default=None, description="name of the model whose place it takes; the first when absent")
 
 
-class ReloadReply(_Reply):
+class ReloadReply(ReplyBody):
     """Which checkpoint has taken over; the first one's where all were loaded anew."""
 
     model: ModelInfo
 
 
-class InfoReply(_Reply):
+class InfoReply(ReplyBody):
     """What is served, by what, within which limits; all but `models` and `workers` speaks of the first model."""
 
     model: ModelInfo

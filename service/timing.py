@@ -26,6 +26,7 @@ class Latency:
     batch_size: int = 0
     passes: int = 0
     tokens: int = 0  # of the request's own texts
+    longest: int = 0  # tokens of the longest of them
 
     def json(self) -> bytes:
         """The `latency` block: milliseconds with microsecond resolution.

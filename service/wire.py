@@ -45,6 +45,7 @@ class Answer:
     batch_size: int
     passes: int
     tokens: list[int]  # of each share's texts
+    longest: list[int]  # tokens of the longest of them
     fragments: list[bytes]
     errors: dict[int, tuple[int, str]] = field(default_factory=dict)
 
@@ -64,6 +65,8 @@ class Hello:
     max_length: int
     folded_bytes: int = 0  # of the table that the worker looks answers up in
     examples: list[str] = field(default_factory=list)  # texts to try
+    precision: str = "float32"
+    windows: dict[str, Any] | None = None  # by which long texts are read; None: they are cut to `max_length`
 
 
 def frame(payload: bytes) -> bytes:

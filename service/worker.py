@@ -133,7 +133,14 @@ def _hello(classifier: Classifier, worker_id: int, served: Served) -> Hello:
         classifier.max_length,
         classifier.folded_bytes,
         list(classifier.examples),
+        classifier.precision,
+        _windows(classifier),
     )
+
+
+def _windows(classifier: Classifier) -> dict[str, Any] | None:
+    found = classifier.windows
+    return found and {"window": found.window, "stride": found.stride, "pooling": found.pooling}
 
 
 def _connect(address: str) -> socket.socket:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import httpx
 from starlette.applications import Starlette
 
+from model.windows import Windows
 from service.config import Limits
 from service.endpoint import Service
 from service.gateway import Gateway, Rendezvous, make_gateway
@@ -66,6 +67,8 @@ class FakeClassifier:
     max_length: int = 8
     device: str = "cpu"
     folded_bytes: int = 0
+    precision: str = "float32"
+    windows: Windows | None = None
     examples: list[str] = field(default_factory=lambda: ["try me"])
     passes: list[list[str]] = field(default_factory=list)
 

@@ -1,5 +1,6 @@
 """Dialects: what their own clients make of the replies, and what is refused."""
 
+import asyncio
 import json
 import math
 import re
@@ -16,6 +17,7 @@ from huggingface_hub import InferenceClient
 from transformers import PreTrainedTokenizerFast
 
 from model.classifier import TextClassifier
+from model.windows import Windows
 from service.config import DIALECTS
 from service.dialects.common import raw
 from service.dialects.table import DIALECTS as TABLE
@@ -25,9 +27,11 @@ from tests.servers import ROOT, FakeClassifier, RunningServer, application, run,
 TEXTS = ["money back", "late courier", "非常 满意"]
 
 
-def ask(path: str, body: Any = None, dialects: tuple[str, ...] = DIALECTS, json_size: int = 0) -> httpx.Response:
+def ask(
+    path: str, body: Any = None, dialects: tuple[str, ...] = DIALECTS, json_size: int = 0, **classifier: Any
+) -> httpx.Response:
     async def scenario() -> httpx.Response:
-        async with application(FakeClassifier(), dialects=dialects) as client:
+        async with application(FakeClassifier(**classifier), dialects=dialects) as client:
             if isinstance(body, bytes):
                 return await client.post(
                     path, content=body, headers={"Inference-Header-Content-Length": str(json_size)}
@@ -59,6 +63,10 @@ def test_text_embeddings_inference_is_flat_for_one_text_and_nested_for_a_batch()
     batch = ask("/tei/predict", {"inputs": [["a"], ["b"]], "raw_scores": True}).json()
     assert [row[0]["label"] for row in batch] == ["a", "b"]
     assert batch[0][0]["score"] == pytest.approx(math.log(0.75))
+    whole = ask("/tei/predict", {"inputs": [["seven 7"], ["a"]], "truncate": False})  # the fake's tokens are characters
+    assert whole.status_code == 200
+    windows = Windows(window=4, stride=2, pooling="mean")  # nothing is cut
+    assert ask("/tei/predict", {"inputs": "nine long", "truncate": False}, windows=windows).status_code == 200
     info = ask("/tei/info").json()
     assert info["model_type"]["classifier"]["id2label"] == {"0": "a", "1": "other", "2": "third"}
 
@@ -67,7 +75,10 @@ def test_vllm_gives_probabilities_in_the_order_of_the_labels() -> None:
     reply = ask("/classify", {"input": ["a"], "model": "fake", "encoding_format": "x"}).json()
     assert reply["object"] == "list"
     assert reply["data"] == [{"index": 0, "label": "a", "probs": [0.75, 0.2, 0.05], "num_classes": 3}]
-    usage = ask("/classify", {"input": ["a", "a"]}).json()["usage"]  # the fake's tokens are characters
+    assert ask("/v1/models").json()["data"][0] | {"created": 0} == {
+        **{"id": "fake", "object": "model", "created": 0, "owned_by": "textcnn-service", "max_model_len": 8}
+    }
+    usage = ask("/classify", {"input": ["a", "a"]}).json()["usage"]
     assert usage == {"prompt_tokens": 2, "total_tokens": 2, "completion_tokens": 0, "prompt_tokens_details": None}
 
 
@@ -81,8 +92,10 @@ def test_kserve_speaks_json_and_metadata() -> None:
     assert label == {"name": "label", "datatype": "BYTES", "shape": [1], "data": ["a"]}
     assert ask("/v2/health/ready").json() == {"ready": True}
     assert ask("/v2/models/fake").json()["outputs"][0]["shape"] == [-1, 3]
-    assert ask("/v2/models/other/ready").status_code == 503
-    assert ask("/v2/models/other").status_code == 404
+    assert ask("/v2/models/fake/ready").json() == {"ready": True}
+    for path in ("/v2/models/other", "/v2/models/other/ready"):
+        unknown = ask(path)
+        assert (unknown.status_code, unknown.json()["error_type"]) == (404, "not_found")
 
 
 PAIR = {"name": "text", "datatype": "BYTES", "shape": [2], "data": ["a"]}
@@ -97,7 +110,8 @@ PAIR = {"name": "text", "datatype": "BYTES", "shape": [2], "data": ["a"]}
         ("/hf", {"inputs": "a", "parameters": {"top_k": 0}}, 422, "parameters: input should be greater"),
         ("/tei/predict", {"inputs": ["a", "b"]}, 413, 'inputs: must be "text", ["text"] or [["text"], ["text"]]'),
         ("/tei/predict", {"inputs": []}, 413, "inputs: must be"),
-        ("/tei/predict", {"inputs": "a", "truncate": False}, 413, "truncate: must be true or absent"),
+        ("/tei/predict", {"inputs": "eightlet", "truncate": False}, 413, "inputs: must have less than 8 tokens"),
+        ("/tei/predict", {"inputs": [["a"], ["9 letters"]], "truncate": False}, 413, "inputs: must have less than 8"),
         ("/classify", {"input": "a", "model": "x"}, 404, "model: must be 'fake', got 'x'"),
         ("/classify", {"inputs": "a"}, 400, "input: field required"),
         ("/v2/models/x/infer", {"inputs": []}, 404, "model: must be 'fake', got 'x'"),
@@ -203,6 +217,35 @@ def test_the_client_of_triton(running: RunningServer, expected: list[dict[str, f
 
 
 @pytest.mark.slow
+def test_a_client_of_text_embeddings_inference(running: RunningServer, expected: list[dict[str, float]]) -> None:
+    tei: Any = pytest.importorskip("tei_client", reason="needs tei-client")
+    client = tei.HttpClient(f"{running.url}/tei")
+    assert client.health()
+    assert client.info().server_model_metadata.label2id.keys() == expected[0].keys()
+    for result, scores in zip(client.classify(TEXTS), expected, strict=True):
+        assert {entry.label: entry.score for entry in result.scores} == pytest.approx(scores, abs=1e-6)
+    (logarithms,) = client.classify(TEXTS[0], raw_scores=True)
+    assert math.exp(logarithms.scores[0].score) == pytest.approx(max(expected[0].values()), abs=1e-6)
+    (found,) = asyncio.run(client.async_classify(TEXTS[0]))
+    assert found.scores[0].label == next(iter(expected[0]))
+
+
+@pytest.mark.slow
+def test_the_client_of_openai(running: RunningServer, expected: list[dict[str, float]]) -> None:
+    openai: Any = pytest.importorskip("openai", reason="needs openai")
+    with openai.OpenAI(base_url=f"{running.url}/v1", api_key="none") as client:
+        (model,) = client.models.list()
+        body = {"model": model.id, "input": TEXTS}
+        reply = client.post(f"{running.url}/classify", body=body, cast_to=object)
+        labels = sorted(expected[0])  # as the checkpoint has them
+        for entry, scores in zip(reply["data"], expected, strict=True):
+            assert dict(zip(labels, entry["probs"], strict=True)) == pytest.approx(scores, abs=1e-6)
+            assert entry["label"] == next(iter(scores))
+        with pytest.raises(openai.NotFoundError, match="model: must be 'checkpoint', got 'x'"):
+            client.post(f"{running.url}/classify", body=body | {"model": "x"}, cast_to=object)
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 @pytest.mark.parametrize(
     ("path", "body"),
@@ -234,7 +277,7 @@ def test_the_calls_that_the_services_documentation_makes_with_curl(
 def test_the_table_of_clients_names_the_versions_that_are_tested() -> None:
     table = (ROOT / "service" / "README.md").read_text(encoding="utf-8")
     pins = (ROOT / "requirements.lock").read_text(encoding="utf-8")
-    for name in ("huggingface_hub", "tritonclient"):
+    for name in ("huggingface_hub", "tei-client", "openai", "tritonclient"):
         pin = re.search(rf"^{name.replace('_', '[-_]')}==(\S+)", pins, flags=re.MULTILINE)
         assert pin
         assert re.search(rf"`{name}[^|]*\| {re.escape(pin[1])} \|", table)

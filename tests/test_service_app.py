@@ -329,7 +329,8 @@ class Shout(Endpoint):
         label = json.loads(job.fragments[0])["label"]
         return Reply(label.upper().encode(), ((b"content-type", b"text/plain"),))
 
-    def render_error(self, error: ServiceError) -> tuple[int, Reply]:
+    @classmethod
+    def render_error(cls, error: ServiceError) -> tuple[int, Reply]:
         return error.error_type.status, Reply(error.message.upper().encode())
 
 
@@ -383,11 +384,38 @@ def test_the_documentation_loads_nothing_from_elsewhere() -> None:
     run(scenario())
 
 
+NATIVE = {"/predict", "/health", "/ready", "/info", "/metrics"}
+OF_DIALECT = {
+    "hf": {"/hf"},
+    "tei": {"/tei/predict", "/tei/info"},
+    "vllm": {"/classify", "/v1/models"},
+    "kserve": {
+        *("/v2", "/v2/health/live", "/v2/health/ready"),
+        *("/v2/models/{name}", "/v2/models/{name}/ready", "/v2/models/{name}/infer"),
+    },
+}
+
+
+@pytest.mark.parametrize("spoken", [*((name,) for name in OF_DIALECT), tuple(OF_DIALECT)])
+def test_openapi_has_the_routes_that_are_spoken_and_no_others(spoken: tuple[str, ...]) -> None:
+    async def scenario() -> None:
+        async with application(FakeClassifier(), dialects=spoken) as client:
+            paths = (await client.get("/openapi.json")).json()["paths"]
+            assert set(paths) == NATIVE.union(*(OF_DIALECT[name] for name in spoken))
+            for path, method in ((path, "post" if "post" in item else "get") for path, item in paths.items()):
+                reply = await client.request(method, path.replace("{name}", "fake"))
+                assert str(reply.status_code) in paths[path][method]["responses"], path
+            for path in set().union(*OF_DIALECT.values()) - set(paths):
+                assert (await client.get(path.replace("{name}", "fake"))).status_code == 404, path
+
+    run(scenario())
+
+
 def test_openapi_knows_every_status_that_a_route_can_answer() -> None:
     async def scenario() -> None:
         async with application(FakeClassifier()) as client:
             document = (await client.get("/openapi.json")).json()
-            assert set(document["paths"]) == {"/predict", "/health", "/ready", "/info", "/metrics"}
+            assert set(document["paths"]) == NATIVE
             statuses = set(document["paths"]["/predict"]["post"]["responses"])
             assert statuses == {"200", "400", "401", "404", "413", "415", "422", "500", "503", "504"}
             references = re.findall(r'"\$ref": ?"#/components/schemas/(\w+)"', json.dumps(document))

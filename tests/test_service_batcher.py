@@ -45,7 +45,10 @@ class FakeLink:
         started = time.monotonic()
         tokens = [2] * len(fragments)
         batcher.answered(
-            self, Answer(started, "cpu", "perf_counter", 0.001, 0.002, len(texts), 1, tokens, fragments, errors or {})
+            self,
+            Answer(
+                started, "cpu", "perf_counter", 0.001, 0.002, len(texts), 1, tokens, tokens, fragments, errors or {}
+            ),
         )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import schemathesis
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
 from schemathesis.config import SchemathesisConfig
+from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_headers_conformance,
@@ -20,6 +22,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from service.config import DIALECTS
+from service.openapi import openapi_document
 from service.schemas import ErrorReply, PredictReply
 from tests.servers import RunningServer, server
 
@@ -90,18 +94,24 @@ def test_schemathesis_finds_no_failure_and_no_undocumented_reply(running: Runnin
         *(response_headers_conformance, response_schema_conformance),
     ]
     document = schemathesis.openapi.from_url(f"{running.url}/openapi.json", config=SchemathesisConfig())
+    unknown = st.text(max_size=8).filter(lambda name: name.strip("."))  # dots lead to other paths
+    names = st.just("checkpoint") | unknown.map(lambda name: quote(name, safe=""))
     paths = set()
     for found in document.get_all_operations():
         operation: Any = found.ok()  # type: ignore[union-attr]  # an invalid document fails here
         strategy = operation.as_strategy()
+        if operation.body:
+            strategy |= operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
         paths.add(operation.path)
 
         @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None)
-        @given(case=strategy)
-        def conforms(case: Any) -> None:
+        @given(case=strategy, name=names)
+        def conforms(case: Any, name: str) -> None:
             if case.headers:  # a deadline of a millisecond is rightly missed
                 case.headers.pop("X-Request-Deadline-Ms", None)
+            if "name" in case.path_parameters:
+                case.path_parameters["name"] = name
             case.call_and_validate(checks=checks)
 
         conforms()
-    assert paths == {"/predict", "/health", "/ready", "/info", "/metrics", "/admin/reload"}
+    assert paths == {"/admin/reload", *openapi_document(DIALECTS)["paths"]}

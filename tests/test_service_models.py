@@ -119,7 +119,7 @@ def test_an_unknown_model_is_named_and_a_shadow_is_unknown() -> None:
                 reply = await client.post("/classify", json={"input": "t", "model": name})
                 assert (reply.status_code, reply.json()["error"]["message"]) == (404, sentence)
                 if name:
-                    assert (await client.get(f"/v2/models/{name}")).json() == {"error": sentence}
+                    assert (await client.get(f"/v2/models/{name}")).json()["error"] == sentence
             reply = await client.post("/predict", json={"inputs": "t", "model": 5})
             assert (reply.status_code, reply.json()["error"]) == (422, "model: must be a string, got 5")
 

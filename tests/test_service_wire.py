@@ -54,9 +54,8 @@ errors = st.dictionaries(st.integers(0, 9), st.tuples(st.integers(0, 99), unicod
 
 @given(fragments=st.lists(st.binary(max_size=50)), errors=errors)
 def test_an_answer_survives(fragments: list[bytes], errors: dict[int, tuple[int, str]]) -> None:
-    answer = Answer(
-        12345.678901234, "cuda:0", "cuda_events", 0.051, 0.118, 8, 1, [3] * len(fragments), fragments, errors
-    )
+    tokens = [3] * len(fragments)
+    answer = Answer(12345.678901234, "cuda:0", "cuda_events", 0.051, 0.118, 8, 1, tokens, tokens, fragments, errors)
     assert decode_answer(encode_answer(answer)) == answer
 
 

@@ -1,14 +1,16 @@
 """What the dialects share: reading a body, checking texts, and the scores of a finished job."""
 
 import math
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, WithJsonSchema
 
 from service.config import Limits
 from service.errors import ErrorType, ServiceError
 from service.job import Job
 
+_TEXTS = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+OneOrMore = str | Annotated[list[str], WithJsonSchema(_TEXTS)]  # `check_texts` refuses none in its own words
 _TINY = 1e-38  # below it a 32-bit probability has no logarithm worth having
 
 

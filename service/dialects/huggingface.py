@@ -8,21 +8,36 @@ from pydantic_core import to_json
 
 from service.endpoint import Endpoint, Incoming, Query, Reply
 from service.job import Job
+from service.operations import Paths, classification
+from service.schemas import ReplyBody
 from service.wire import Options
 
-from .common import Body, check_texts, invalid, raw, read, scores_of
+from .common import Body, OneOrMore, check_texts, invalid, raw, read, scores_of
 
 _NATURAL = {"single_label_classification": "softmax", "multi_label_classification": "sigmoid", "regression": "none"}
 
 
-class _Parameters(Body):
-    top_k: Annotated[int, Field(ge=1)] | None = None
-    function_to_apply: Literal["softmax", "sigmoid", "none"] | None = None
+class HuggingFaceParameters(Body):
+    """How the scores are to be given."""
+
+    top_k: Annotated[int, Field(ge=1)] | None = Field(default=None, description="how many, the highest; else all")
+    function_to_apply: Literal["softmax", "sigmoid", "none"] | None = Field(
+        default=None, description="the model's own, which is the default, or none for raw scores"
+    )
 
 
-class _Request(Body):
-    inputs: str | list[str]
-    parameters: _Parameters | None = None
+class HuggingFaceRequest(Body):
+    """A text or a list of texts to classify; other fields are ignored."""
+
+    inputs: OneOrMore
+    parameters: HuggingFaceParameters | None = None
+
+
+class LabelScore(ReplyBody):
+    """One class of a text."""
+
+    label: str
+    score: float
 
 
 @dataclass(slots=True)
@@ -37,8 +52,8 @@ class HuggingFace(Endpoint):
 
     def parse(self, incoming: Incoming) -> Query:
         """The texts; the function applied must be the model's own, or none."""
-        request = read(_Request, incoming.body)
-        parameters = request.parameters or _Parameters()
+        request = read(HuggingFaceRequest, incoming.body)
+        parameters = request.parameters or HuggingFaceParameters()
         texts = [request.inputs] if isinstance(request.inputs, str) else request.inputs
         natural = _NATURAL[self.service.gateway.pool(None).hello.problem_type]
         asked = parameters.function_to_apply or natural
@@ -61,3 +76,10 @@ class HuggingFace(Endpoint):
                 ]
             )
         )
+
+
+def paths() -> Paths:
+    """What OpenAPI says of it."""
+    reply = {"type": "array", "items": {"type": "array", "items": LabelScore}}
+    summary = "Classify as Hugging Face's Inference API does"
+    return {"/hf": {"post": classification(HuggingFace, summary, HuggingFaceRequest, reply)}}

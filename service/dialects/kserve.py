@@ -2,46 +2,35 @@
 
 import math
 from dataclasses import dataclass
-from struct import Struct
 from typing import Any
 
-import numpy as np
-from pydantic import Field
 from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from service.endpoint import Endpoint, Incoming, Query, Reply, Service
-from service.errors import ServiceError
 from service.job import Job
+from service.operations import BYTES, Paths, classification, get, header
+from service.schemas import ErrorReply
 from service.wire import Options
 
-from .common import Body, check_texts, invalid, read, scores_of
+from .common import check_texts, invalid, read, scores_of
+from .kserve_bodies import (
+    OUTPUTS,
+    KServeLive,
+    KServeModel,
+    KServeReady,
+    KServeReply,
+    KServeRequest,
+    KServeServer,
+    as_bytes,
+    texts_of,
+)
 
 _SIZE = b"inference-header-content-length"
-_LENGTH = Struct("<I")
+_OCTETS = "application/octet-stream"
 _INPUT = {"name": "text", "datatype": "BYTES", "shape": [-1]}
-
-
-class _Input(Body):
-    name: str
-    datatype: str
-    shape: list[int]
-    data: list[str] | list[list[str]] | None = None
-    parameters: dict[str, Any] = Field(default_factory=dict)
-
-
-class _Output(Body):
-    name: str
-    parameters: dict[str, Any] = Field(default_factory=dict)
-
-
-class _Request(Body):
-    inputs: list[_Input]
-    outputs: list[_Output] | None = None
-    id: str | None = None
-    parameters: dict[str, Any] = Field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -54,16 +43,16 @@ class KServe(Endpoint):
     """Tensor `text` BYTES [N] to `scores` FP32 [N, C], in the order of the labels, and `label` BYTES [N]."""
 
     route = "/v2/models/{name}/infer"
-    media_types = ("application/json", "application/octet-stream", "none")  # Triton's client names none
+    media_types = ("application/json", _OCTETS, "none")  # Triton's client names none
 
     def parse(self, incoming: Incoming) -> Query:
         """The texts of the one input, from the JSON or from the bytes behind it."""
         pool = self.service.gateway.pool(incoming.scope["path_params"]["name"])
         size = _json_size(incoming)
-        request = read(_Request, incoming.body[:size])
+        request = read(KServeRequest, incoming.body[:size])
         if len(request.inputs) != 1 or (request.inputs[0].name, request.inputs[0].datatype) != ("text", "BYTES"):
             raise invalid('inputs: must be one tensor named "text" of datatype BYTES')
-        texts = _texts(request.inputs[0], incoming.body[size:])
+        texts = texts_of(request.inputs[0], incoming.body[size:])
         if math.prod(request.inputs[0].shape) != len(texts):
             raise invalid(f"shape: must hold {len(texts)} texts, got {request.inputs[0].shape}")
         check_texts(texts, self.service.limits, "text")
@@ -75,14 +64,14 @@ class KServe(Endpoint):
         rows, labels = scores_of(job), job.hello.labels
         outputs, tail = [], b""
         for name, binary in query.binary.items():
-            tensor: dict[str, Any] = {"name": name, "datatype": _OUTPUTS[name], "shape": [len(rows)]}
+            tensor: dict[str, Any] = {"name": name, "datatype": OUTPUTS[name], "shape": [len(rows)]}
             if name == "scores":
                 tensor["shape"].append(len(labels))
                 data: list[Any] = [row[label] for row in rows for label in labels]  # (N * C,)
             else:
                 data = [next(iter(row)) for row in rows]
             if binary:
-                content = _binary(name, data)
+                content = as_bytes(name, data)
                 tensor["parameters"] = {"binary_data_size": len(content)}
                 tail += content
             else:
@@ -92,18 +81,8 @@ class KServe(Endpoint):
         head = to_json(answer | ({"id": query.id} if query.id else {}))
         if not tail:
             return Reply(head)
-        kind = (b"content-type", b"application/octet-stream")
+        kind = (b"content-type", _OCTETS.encode())
         return Reply(head + tail, (kind, (_SIZE, str(len(head)).encode())))
-
-
-_OUTPUTS = {"scores": "FP32", "label": "BYTES"}
-
-
-def _binary(name: str, data: list[Any]) -> bytes:
-    """The elements of an output as bytes behind the JSON."""
-    if name == "scores":
-        return np.array(data, dtype="<f4").tobytes()
-    return b"".join(_LENGTH.pack(len(text)) + text for text in map(str.encode, data))
 
 
 def _json_size(incoming: Incoming) -> int:
@@ -114,38 +93,15 @@ def _json_size(incoming: Incoming) -> int:
     return int(size)
 
 
-def _chosen(request: _Request) -> dict[str, bool]:
+def _chosen(request: KServeRequest) -> dict[str, bool]:
     """The outputs asked for, all if none is, and whether each is to be binary."""
     default = bool(request.parameters.get("binary_data_output", False))
     if not request.outputs:
-        return dict.fromkeys(_OUTPUTS, default)
+        return dict.fromkeys(OUTPUTS, default)
     for output in request.outputs:
-        if output.name not in _OUTPUTS:
+        if output.name not in OUTPUTS:
             raise invalid(f'outputs: must be among "scores" and "label", got {output.name[:80]!r}')
     return {output.name: bool(output.parameters.get("binary_data", default)) for output in request.outputs}
-
-
-def _texts(tensor: _Input, tail: bytes) -> list[str]:
-    """The elements of a BYTES tensor; raises `ServiceError` where lengths or encoding are wrong."""
-    size = tensor.parameters.get("binary_data_size")
-    if size is None:
-        if tensor.data is None:
-            raise invalid("inputs: must have data, or binary_data_size and bytes behind the JSON")
-        return [text for entry in tensor.data for text in ([entry] if isinstance(entry, str) else entry)]
-    if size != len(tail):
-        raise invalid(f"binary_data_size: must be the {len(tail)} bytes behind the JSON, got {size!r:.40}")
-    texts: list[str] = []
-    place = 0
-    while place < len(tail):
-        end = place + 4 + (_LENGTH.unpack_from(tail, place)[0] if place + 4 <= len(tail) else len(tail))
-        if end > len(tail):
-            raise invalid(f"text: element {len(texts)} must end within the tensor's {len(tail)} bytes")
-        try:
-            texts.append(tail[place + 4 : end].decode())
-        except UnicodeDecodeError:
-            raise invalid(f"text: element {len(texts)} must be UTF-8") from None
-        place = end
-    return texts
 
 
 def extra_routes(service: Service) -> list[Route]:
@@ -157,17 +113,15 @@ def extra_routes(service: Service) -> list[Route]:
     async def live(_: Request) -> Response:
         return JSONResponse({"live": True})
 
-    async def ready(request: Request) -> Response:
-        gateway, name = service.gateway, request.path_params.get("name")
-        pools = [pool for pool in gateway.answering if name in (None, pool.hello.model["name"])]
-        ready = bool(pools) and not gateway.draining and all(pool.ready for pool in pools)
-        return JSONResponse({"ready": ready}, 200 if ready else 503)
+    async def ready(_: Request) -> Response:
+        return _ready(service.gateway.ready)
+
+    async def model_ready(request: Request) -> Response:
+        pool = service.gateway.pool(request.path_params["name"])
+        return _ready(pool.ready and not service.gateway.draining)
 
     async def model(request: Request) -> Response:
-        try:
-            hello = service.gateway.pool(request.path_params["name"]).hello
-        except ServiceError as error:
-            return JSONResponse({"error": error.message}, error.error_type.status)
+        hello = service.gateway.pool(request.path_params["name"]).hello
         scores = {"name": "scores", "datatype": "FP32", "shape": [-1, len(hello.labels)]}
         label = {"name": "label", "datatype": "BYTES", "shape": [-1]}
         head = {"name": hello.model["name"], "versions": [hello.model["revision"]], "platform": "textcnn"}
@@ -178,5 +132,28 @@ def extra_routes(service: Service) -> list[Route]:
         Route("/v2/health/live", live),
         Route("/v2/health/ready", ready),
         Route("/v2/models/{name}", model),
-        Route("/v2/models/{name}/ready", ready),
+        Route("/v2/models/{name}/ready", model_ready),
     ]
+
+
+def _ready(ready: bool) -> Response:
+    return JSONResponse({"ready": ready}, 200 if ready else 503)
+
+
+def paths() -> Paths:
+    """What OpenAPI says of it."""
+    infer = classification(KServe, "Classify by KServe's protocol v2", KServeRequest, KServeReply, by_name=True)
+    size = {"type": "integer", "minimum": 0, "description": "bytes of the JSON that the body begins with"}
+    infer["parameters"].append(header("Inference-Header-Content-Length", size))
+    infer["requestBody"]["content"][_OCTETS] = {"schema": BYTES}
+    infer["responses"]["200"]["content"][_OCTETS] = {"schema": BYTES}
+    name = {"parameters": [header("name", {"type": "string"}, "path")]}
+    not_ready, unknown = {503: KServeReady}, {404: ErrorReply}
+    return {
+        "/v2": {"get": get("The server and its extensions", KServeServer)},
+        "/v2/health/live": {"get": get("The process lives", KServeLive)},
+        "/v2/health/ready": {"get": get("Every worker is ready", KServeReady, not_ready)},
+        "/v2/models/{name}": name | {"get": get("A model and its tensors", KServeModel, unknown)},
+        "/v2/models/{name}/ready": name | {"get": get("Its workers are ready", KServeReady, not_ready | unknown)},
+        KServe.route: name | {"post": infer},
+    }

@@ -1,16 +1,21 @@
 """`POST /tei/predict` and `GET /tei/info`: text-embeddings-inference's classification."""
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
+from pydantic import Field, WithJsonSchema
 from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from service.endpoint import Endpoint, Incoming, Query, Reply, Service
-from service.errors import ErrorType, Headers, ServiceError
+from service.endpoint import JSON_TYPE, Endpoint, Incoming, Query, Reply, Service
+from service.errors import ErrorType, ServiceError
 from service.job import Job
+from service.operations import Paths, classification, get
+from service.schemas import ReplyBody
 from service.timing import Latency
+from service.versions import version
 from service.wire import Options
 
 from .common import Body, check_texts, invalid, raw, read, scores_of
@@ -18,18 +23,69 @@ from .common import Body, check_texts, invalid, raw, read, scores_of
 # Its closed set of errors; everything about a request is "validation" there, with the status 413.
 _ERRORS = {ErrorType.OVERLOADED: ("overloaded", 429), ErrorType.INTERNAL: ("backend", 424)}
 _AS_HERE = (ErrorType.UNAUTHORIZED, ErrorType.METHOD_NOT_ALLOWED, ErrorType.DEADLINE_EXCEEDED)  # it knows none of them
+_ONE = {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 1}
+_BATCH = {"type": "array", "items": _ONE, "minItems": 1}
 
 
-class _Request(Body):
-    inputs: str | list[str | list[str]]
+class TeiRequest(Body):
+    """A text, alone or in a list, or a batch of such lists; other fields are ignored."""
+
+    inputs: Annotated[str | list[str | list[str]], WithJsonSchema({"anyOf": [{"type": "string"}, _ONE, _BATCH]})]
     raw_scores: bool = False
-    truncate: bool | None = None
+    truncate: bool | None = Field(default=None, description="false refuses texts that would be cut")
+
+
+class TeiPrediction(ReplyBody):
+    """One class of a text."""
+
+    score: float
+    label: str
+
+
+class TeiError(ReplyBody):
+    """What was wrong."""
+
+    error: str
+    error_type: Literal["validation", "overloaded", "backend"]
+
+
+class TeiClasses(ReplyBody):
+    """The classes by their number, and back."""
+
+    id2label: dict[str, str]
+    label2id: dict[str, int]
+
+
+class TeiModelType(ReplyBody):
+    """What kind of model it is."""
+
+    classifier: TeiClasses
+
+
+class TeiInfo(ReplyBody):
+    """What it tells of itself."""
+
+    model_id: str
+    model_sha: str
+    model_dtype: str
+    model_type: TeiModelType
+    max_concurrent_requests: int
+    max_input_length: int = Field(description="tokens")
+    max_batch_tokens: int
+    max_batch_requests: int = Field(description="texts in a pass")
+    max_client_batch_size: int = Field(description="texts in a request")
+    auto_truncate: Literal[True]
+    tokenization_workers: int
+    version: str
+    sha: None
+    docker_label: None
 
 
 @dataclass(slots=True)
 class _Query(Query):
     raw: bool
     flat: bool
+    whole: bool  # whether a text that was cut is to be refused
 
 
 class TextEmbeddingsInference(Endpoint):
@@ -39,9 +95,7 @@ class TextEmbeddingsInference(Endpoint):
 
     def parse(self, incoming: Incoming) -> Query:
         """The texts by its rules, which read `["a", "b"]` as one pair of texts: this is no model for pairs."""
-        request = read(_Request, incoming.body)
-        if request.truncate is False:
-            raise invalid("truncate: must be true or absent, long texts are always cut, got false")
+        request = read(TeiRequest, incoming.body)
         inputs = request.inputs
         flat = isinstance(inputs, str) or not isinstance(inputs[0] if inputs else [], list)
         texts: list[str] = []
@@ -50,11 +104,14 @@ class TextEmbeddingsInference(Endpoint):
                 raise invalid('inputs: must be "text", ["text"] or [["text"], ["text"]]; pairs need another model')
             texts.append(entry[0])
         check_texts(texts, self.service.limits, "inputs")
-        return _Query(texts, Options(), request.raw_scores, flat)
+        return _Query(texts, Options(), request.raw_scores, flat, request.truncate is False)
 
     def render(self, query: Query, job: Job) -> Reply:
         """Labels and scores, the best first; the times go out as its headers."""
         assert isinstance(query, _Query)  # noqa: S101  # what `parse` returns
+        limit = job.hello.max_length
+        if query.whole and job.hello.windows is None and job.latency.longest >= limit:
+            raise invalid(f"inputs: must have less than {limit} tokens a text where truncate is false")
         found = [
             [
                 {"score": raw(score, job.hello.problem_type) if query.raw else score, "label": label}
@@ -62,10 +119,12 @@ class TextEmbeddingsInference(Endpoint):
             ]
             for row in scores_of(job)
         ]
-        headers = _headers(job.latency, sum(map(len, query.texts)))
-        return Reply(to_json(found[0] if query.flat else found), headers)
+        figures = _figures(job.latency, sum(map(len, query.texts)))
+        headers = ((name.encode(), str(figure).encode()) for name, figure in figures.items())
+        return Reply(to_json(found[0] if query.flat else found), (JSON_TYPE, *headers))
 
-    def render_error(self, error: ServiceError) -> tuple[int, Reply]:
+    @classmethod
+    def render_error(cls, error: ServiceError) -> tuple[int, Reply]:
         """Its body and, where it has the error, its status."""
         label, status = _ERRORS.get(error.error_type, ("validation", 413))
         if error.error_type in _AS_HERE:
@@ -73,42 +132,59 @@ class TextEmbeddingsInference(Endpoint):
         return status, Reply(to_json({"error": error.message, "error_type": label}))
 
 
-def _headers(latency: Latency, characters: int) -> Headers:
-    """Whole milliseconds, as its clients parse them; `Server-Timing` has them exact."""
-    times = {
-        "x-compute-time": latency.total_us,
-        "x-total-time": latency.total_us,
-        "x-tokenization-time": latency.tokenize_us,
-        "x-queue-time": latency.queue_us,
-        "x-inference-time": latency.inference_us,
+def _figures(latency: Latency, characters: int) -> dict[str, str | int]:
+    """Its headers: whole milliseconds, as its clients parse them; `Server-Timing` has them exact."""
+    return {
+        "x-compute-type": "cpu" if latency.device == "cpu" else "gpu",
+        "x-compute-characters": characters,
+        "x-compute-tokens": latency.tokens,
+        "x-compute-time": latency.total_us // 1000,
+        "x-total-time": latency.total_us // 1000,
+        "x-tokenization-time": latency.tokenize_us // 1000,
+        "x-queue-time": latency.queue_us // 1000,
+        "x-inference-time": latency.inference_us // 1000,
     }
-    return (
-        (b"content-type", b"application/json"),
-        (b"x-compute-type", b"cpu" if latency.device == "cpu" else b"gpu"),
-        (b"x-compute-characters", str(characters).encode()),
-        (b"x-compute-tokens", str(latency.tokens).encode()),
-        *((name.encode(), str(us // 1000).encode()) for name, us in times.items()),
-    )
 
 
 def extra_routes(service: Service) -> list[Route]:
     """`GET /tei/info`."""
+    limits = service.limits
 
     async def info(_: Request) -> Response:
-        hello = service.gateway.pool(None).hello
+        pool = service.gateway.pool(None)
+        hello = pool.hello
         ids = {str(index): label for index, label in enumerate(hello.labels)}
         classifier = {"id2label": ids, "label2id": {label: int(index) for index, label in ids.items()}}
         return JSONResponse(
             {
                 "model_id": hello.model["name"],
                 "model_sha": hello.model["revision"],
-                "model_dtype": "float32",
+                "model_dtype": hello.precision,
                 "model_type": {"classifier": classifier},
+                "max_concurrent_requests": limits.max_waiting_texts,
                 "max_input_length": hello.max_length,
-                "max_batch_requests": service.limits.max_batch_size,
-                "max_client_batch_size": service.limits.max_texts,
+                "max_batch_tokens": limits.max_batch_size * hello.max_length,
+                "max_batch_requests": limits.max_batch_size,
+                "max_client_batch_size": limits.max_texts,
                 "auto_truncate": True,
+                "tokenization_workers": pool.expected_workers,
+                "version": version("textcnn-service"),
+                "sha": None,
+                "docker_label": None,
             }
         )
 
     return [Route("/tei/info", info)]
+
+
+def paths() -> Paths:
+    """What OpenAPI says of it."""
+    row = {"type": "array", "items": TeiPrediction}
+    reply = {"anyOf": [row, {"type": "array", "items": row}]}
+    summary = "Classify as text-embeddings-inference does"
+    predict = classification(TextEmbeddingsInference, summary, TeiRequest, reply, TeiError)
+    predict["responses"]["200"]["headers"] |= {
+        name: {"required": True, "schema": {"type": "integer" if isinstance(figure, int) else "string"}}
+        for name, figure in _figures(Latency(), 0).items()
+    }
+    return {"/tei/predict": {"post": predict}, "/tei/info": {"get": get("The model and its limits", TeiInfo)}}

@@ -1,0 +1,11 @@
+"""Versions of what runs."""
+
+import importlib.metadata
+
+
+def version(distribution: str) -> str:
+    """That of an installed distribution, "unknown" of one that is not: this one may run from its source tree."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
