@@ -220,13 +220,19 @@ def test_the_client_of_triton(running: RunningServer, expected: list[dict[str, f
 def test_a_client_of_text_embeddings_inference(running: RunningServer, expected: list[dict[str, float]]) -> None:
     tei: Any = pytest.importorskip("tei_client", reason="needs tei-client")
     client = tei.HttpClient(f"{running.url}/tei")
-    assert client.health()
-    assert client.info().server_model_metadata.label2id.keys() == expected[0].keys()
-    for result, scores in zip(client.classify(TEXTS), expected, strict=True):
-        assert {entry.label: entry.score for entry in result.scores} == pytest.approx(scores, abs=1e-6)
-    (logarithms,) = client.classify(TEXTS[0], raw_scores=True)
-    assert math.exp(logarithms.scores[0].score) == pytest.approx(max(expected[0].values()), abs=1e-6)
-    (found,) = asyncio.run(client.async_classify(TEXTS[0]))
+    with client.client:
+        assert client.health()
+        assert client.info().server_model_metadata.label2id.keys() == expected[0].keys()
+        for result, scores in zip(client.classify(TEXTS), expected, strict=True):
+            assert {entry.label: entry.score for entry in result.scores} == pytest.approx(scores, abs=1e-6)
+        (logarithms,) = client.classify(TEXTS[0], raw_scores=True)
+        assert math.exp(logarithms.scores[0].score) == pytest.approx(max(expected[0].values()), abs=1e-6)
+
+    async def later() -> Any:
+        async with client.async_client:
+            return await client.async_classify(TEXTS[0])
+
+    (found,) = asyncio.run(later())
     assert found.scores[0].label == next(iter(expected[0]))
 
 
