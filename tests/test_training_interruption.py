@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file
@@ -16,6 +17,7 @@ from model.checkpoint import read_config
 from model.errors import InputError
 from tests.conftest import TINY, labelled_texts, write_json_lines
 from training.__main__ import main
+from training.trainer import TextCnnTrainer
 
 pytestmark = pytest.mark.slow
 
@@ -75,6 +77,43 @@ def test_kill_resume_and_finish(tmp_path: Path) -> None:
     uninterrupted = tmp_path / "uninterrupted"
     assert main(command(tmp_path, uninterrupted, "--num_train_epochs", "40")) == 0
     assert (output / "model.safetensors").read_bytes() == (uninterrupted / "model.safetensors").read_bytes()
+
+
+def test_a_killed_search_goes_on_with_its_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = tmp_path / "output"
+    flags = command(tmp_path, output, "--num_train_epochs", "12")
+    trials = output / ".writing-search" / "trials.json"
+
+    def known() -> Any:
+        return json.loads(trials.read_text(encoding="utf-8"))
+
+    with subprocess.Popen(
+        [sys.executable, "-m", "training", *flags, "--autotune_minutes", "9"], stderr=subprocess.PIPE
+    ) as training:
+        wait_for(lambda: trials.is_file() and len(known()["trials"]) >= 2)
+        wait_for(lambda: any(map(is_complete, checkpoints(trials.parent / "trial-2"))))
+        training.kill()
+    killed = known()
+    minutes = (killed["seconds"] + 0.1) / 60  # of which a moment is left
+    went_on: list[Any] = []
+    train = TextCnnTrainer.train
+
+    def spy(trainer: TextCnnTrainer, resume_from_checkpoint: str | None) -> Any:
+        went_on.append(resume_from_checkpoint)
+        return train(trainer, resume_from_checkpoint=resume_from_checkpoint)
+
+    monkeypatch.setattr(TextCnnTrainer, "train", spy)
+    command_again = [*flags, "--autotune_minutes", str(minutes)]
+    assert main(command_again) == 2  # the folder is not empty
+    assert main([*command_again, "--resume_from_checkpoint", "true"]) == 0
+    assert len(went_on) == 1  # no trial was repeated, and no other begun past the budget
+    assert Path(went_on[0]).parent == trials.parent / "trial-2"
+    report = json.loads((output / "metrics.json").read_text(encoding="utf-8"))
+    assert report["autotune"][:2] == killed["trials"]
+    assert [trial["trial"] for trial in report["autotune"]] == [0, 1, 2]
+    assert report["validation"]["accuracy"] == max(trial["accuracy"] for trial in report["autotune"])
+    assert read_config(output).labels == ["delivery", "praise", "refund"]
+    assert not [path for path in output.iterdir() if path.name.startswith(".") or path.is_dir()]
 
 
 def test_interrupting_is_quiet_and_can_be_resumed(tmp_path: Path) -> None:

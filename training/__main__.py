@@ -24,12 +24,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train(argv: Sequence[str] | None) -> None:
     data_arguments, model_arguments, arguments = parse(argv)
     path = Path(arguments.output_dir or "")
-    folder = OutputFolder.checked(path, arguments.overwrite_output_dir, arguments.resume_from_checkpoint)
+    searches = arguments.autotune_minutes is not None
+    folder = OutputFolder.checked(path, arguments.overwrite_output_dir, arguments.resume_from_checkpoint, searches)
     with arguments.main_process_first() if data_arguments.streaming else nullcontext():  # the others find its file
         data = load_data(data_arguments, arguments.seed)
     from training.run import train  # five seconds of imports that no mistake in the data should wait for
 
-    if arguments.autotune_minutes is None:
+    if not searches:
         summary = train(data, folder, data_arguments, model_arguments, arguments)
     else:
         from training.autotune import Autotune
@@ -61,6 +62,8 @@ def _trials(trials: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _cell(value: object) -> str:
+    if value is None:  # a trial whose settings make no training
+        return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

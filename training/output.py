@@ -12,10 +12,12 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from model.checkpoint import CONFIG, MODEL_TYPE, TOKENIZER, WEIGHTS
-from model.errors import InputError
+from model.errors import InputError, UnwritableError
 
 STATE = "trainer_state.json"  # a checkpoint-N without it cannot be resumed from
 STAGING = ".writing-checkpoint"  # where checkpoint-N is written before it gets its name
+SEARCH = ".writing-search"  # where the trials of a search are
+TRIALS = "trials.json"  # in it; a search without it cannot be gone on with
 CARD, SUMMARY = "README.md", "metrics.json"
 RECORD, PREDICTIONS, REPORT = "report.json", "predictions.parquet", "report.html"
 
@@ -40,13 +42,14 @@ class OutputFolder:
     resume_from: Path | None = None
 
     @classmethod
-    def checked(cls, path: Path, overwrite: bool, resume: str | None) -> "OutputFolder":
+    def checked(cls, path: Path, overwrite: bool, resume: str | None, searches: bool = False) -> "OutputFolder":
         """Raise `InputError` unless the folder is absent, empty, to be resumed, or ours and to be overwritten.
 
-        Nothing is created or deleted yet: a mistake elsewhere must not cost an earlier result.
+        What `searches` goes on with the search in the folder, all else with a checkpoint-N. Nothing is created or
+        deleted yet: a mistake elsewhere must not cost an earlier result.
         """
         _require_writable(path)
-        resume_from = _resumable(path, resume)
+        resume_from = _search(path, resume) if searches else _resumable(path, resume)
         if resume_from is None and path.is_dir() and any(path.iterdir()):
             if not overwrite:
                 raise InputError(
@@ -56,18 +59,25 @@ class OutputFolder:
             _require_ours(path)
         return cls(path, resume_from)
 
+    @classmethod
+    def of_trial(cls, path: Path) -> "OutputFolder":
+        """The folder of a trial in a search, which goes on from its last checkpoint-N if it has any."""
+        return cls(path, next(reversed(_complete_checkpoints(path)), None))
+
     def begin(self) -> None:
-        """Create the folder, or delete what an earlier training left; when resuming, all but its checkpoint-N."""
+        """Create the folder, or delete what an earlier training left; when resuming, all but what that needs."""
         self.path.mkdir(parents=True, exist_ok=True)
         (self.path / CONFIG).unlink(missing_ok=True)  # first: without it the rest is no checkpoint
         for entry in list(self.path.iterdir()):
             old_checkpoint = _CHECKPOINT.fullmatch(entry.name) and self.resume_from is None
+            if entry == self.resume_from:
+                continue
             if old_checkpoint or _FINAL.fullmatch(entry.name) or _UNFINISHED.fullmatch(entry.name):
                 _delete(entry)
 
     @contextmanager
     def writing(self, what: str) -> Iterator[None]:
-        """Raise `InputError` where the disk is full or forbids it, with what is left to go on from."""
+        """Raise `UnwritableError` where the disk is full or forbids it, with what is left to go on from."""
         try:
             yield
         except (OSError, SafetensorError, RuntimeError) as error:
@@ -77,13 +87,23 @@ class OutputFolder:
             left = _complete_checkpoints(self.path)
             hint = f"; --resume_from_checkpoint true goes on from {left[-1].name}" if left else ""
             reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-            raise InputError(f"output_dir: cannot write {what} in {str(self.path)!r}: {reason}{hint}") from error
+            raise UnwritableError(f"output_dir: cannot write {what} in {str(self.path)!r}: {reason}{hint}") from error
 
     def finish(self, keep_checkpoints: bool) -> None:
         """Delete what was only needed to resume."""
         for entry in list(self.path.iterdir()):
             if _UNFINISHED.fullmatch(entry.name) or (_CHECKPOINT.fullmatch(entry.name) and not keep_checkpoints):
                 _delete(entry)
+
+
+def _search(path: Path, resume: str | None) -> Path | None:
+    if resume is None or resume.lower() == "false":
+        return None
+    if resume.lower() != "true":
+        raise InputError(f"resume_from_checkpoint must be true or false with autotune_minutes, got {resume!r}")
+    if not (path / SEARCH / TRIALS).is_file():
+        raise InputError(f"resume_from_checkpoint: no search to go on with in {str(path)!r}")
+    return path / SEARCH
 
 
 def _resumable(path: Path, resume: str | None) -> Path | None:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow
 from numpy.typing import NDArray
 
-from model.errors import InputError
+from model.errors import UnwritableError
 
 if TYPE_CHECKING:  # two seconds of imports
     from datasets import Dataset
@@ -55,7 +55,7 @@ class StoredColumn(Sequence[Any]):
 def store(folder: Path, key: object, chunks: Iterable[tuple[list[str], list[Any]]], target: pyarrow.DataType) -> Path:
     """The file in `folder` with the texts and targets of all chunks, one chunk held at a time; found again by `key`.
 
-    Raises `InputError` where the folder cannot be written.
+    Raises `UnwritableError` where the folder cannot be written.
     """
     path = folder / f"rows-{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.arrow"
     if path.is_file():
@@ -72,12 +72,12 @@ def store(folder: Path, key: object, chunks: Iterable[tuple[list[str], list[Any]
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Create the folder of cached files; raise `InputError` where it cannot be written."""
+    """Create the folder of cached files; raise `UnwritableError` where it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
-        raise InputError(f"cache_dir: cannot write in {str(folder)!r}: {error.strerror}") from error
+        raise UnwritableError(f"cache_dir: cannot write in {str(folder)!r}: {error.strerror}") from error
 
 
 def _plain(value: Any) -> Any:
