@@ -15,10 +15,10 @@ from training.data import Split, hold_out, load_data
 
 
 def load(folder: Path, train: list[dict[str, Any]], **others: Any) -> Any:
-    files: dict[str, Any] = {"train_file": str(write_json_lines(folder / "train.jsonl", train))}
+    files: dict[str, Any] = {"train_file": [str(write_json_lines(folder / "train.jsonl", train))]}
     for name in ("validation", "test"):
         if name in others:
-            files[f"{name}_file"] = str(write_json_lines(folder / f"{name}.jsonl", others.pop(name)))
+            files[f"{name}_file"] = [str(write_json_lines(folder / f"{name}.jsonl", others.pop(name)))]
     return load_data(DataArguments(**files, **others), seed=1)
 
 
@@ -120,4 +120,4 @@ def test_lone_surrogate(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"line 2: text must be valid Unicode, got the lone surrogate .* at character 4"
     ):
-        load_data(DataArguments(train_file=str(path)), seed=1)
+        load_data(DataArguments(train_file=[str(path)]), seed=1)

@@ -31,8 +31,11 @@ def torchrun(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
 def test_two_processes_learn_what_one_does_with_twice_the_batch(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
+    rows = labelled_texts()[:143]
+    shards = [write_json_lines(tmp_path / f"{start}.jsonl", rows[start : start + 50]) for start in (0, 50, 100)]
     flags = (*SAME, "--gradient_accumulation_steps", "2", "--sampler", "length_grouped", "--streaming")
-    whole = train(tmp_path / "one", labelled_texts()[:143], *flags, "--per_device_train_batch_size", "20")
+    flags = (*flags, "--train_file", *map(str, shards))
+    whole = train(tmp_path / "one", rows, *flags, "--per_device_train_batch_size", "20")
     done = torchrun(tmp_path / "two", *flags, "--per_device_train_batch_size", "10")
     assert done.returncode == 0, done.stderr
     shared = tmp_path / "two" / "checkpoint"

@@ -22,7 +22,7 @@ MISTAKES: list[tuple[str, bytes, list[str], str]] = [
         "a.jsonl",
         b'{"text": "x", "label": "a"}\n{"text": "y", "label": 1}\n',
         [],
-        "line 2: label must be a string as in line 1",
+        "line 2: label must be a string as in a.jsonl, line 1",
     ),
     ("a.doc", b"x", [], "unknown kind of file"),
     ("a.csv", b"text,label\nx,a\ny,b\n", [], "too few to hold out validation rows"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from model.errors import InputError
-from training.readers import read_table
+from training.readers import data_files, read_table
 
 in_one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=12)
@@ -149,6 +149,32 @@ def test_missing_file_and_folder_in_its_place(tmp_path: Path) -> None:
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(InputError, match=r"folder\.csv: cannot be read: Is a directory"):
         read_table(tmp_path / "folder.csv")
+
+
+def test_files_folders_and_patterns(tmp_path: Path) -> None:
+    names = ["b.csv", "a.csv.gz", "c/d.csv", "x[1].csv", ".hidden.csv", "notes.md"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+
+    def found(*asked: str) -> list[str]:
+        files = data_files("train_file", [str(tmp_path / name) for name in asked])
+        return [str(file.relative_to(tmp_path)) for file in files]
+
+    assert found("") == ["a.csv.gz", "b.csv", "x[1].csv"]
+    assert found("*.csv") == ["b.csv", "x[1].csv"]
+    assert found("**/*.csv") == ["b.csv", "c/d.csv", "x[1].csv"]
+    assert found("x[1].csv", "b.csv") == ["x[1].csv", "b.csv"]  # a name before a pattern, the order as given
+    for asked, message in (
+        (["none-*.csv"], r"train_file: '.*none-\*\.csv' matches no file"),
+        (["b.csv", "*.csv"], r"train_file: '.*b\.csv' is given 2 times"),
+        (["b.csv", "c.jsonl"], r"give files with types or \.csv and \.tsv, not both, got .*c\.jsonl and .*b\.csv"),
+    ):
+        with pytest.raises(InputError, match=message):
+            found(*asked)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"'.*empty' is a folder without a file that ends in \.csv, \.tsv"):
+        found("empty")
 
 
 def test_missing_column_names_those_found(tmp_path: Path) -> None:

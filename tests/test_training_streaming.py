@@ -33,9 +33,10 @@ def few_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens_module, "_BATCH", FEW)
 
 
-def load(train_file: Path, streaming: bool = True, **others: Any) -> TextData:
+def load(train_file: Path, streaming: bool = True, named: list[str] | None = None, **others: Any) -> TextData:
+    """The data of a file, or of what is `named` in its place."""
     validation = write_json_lines(train_file.parent / "validation.jsonl", labelled_texts()[:20])
-    files = {"train_file": str(train_file), "validation_file": str(validation), **others}
+    files = {"train_file": named or [str(train_file)], "validation_file": [str(validation)], **others}
     return load_data(DataArguments(**files, streaming=streaming, cache_dir=str(train_file.parent / "cache")), seed=1)
 
 
@@ -71,13 +72,69 @@ def test_every_format_gives_the_rows_that_reading_it_whole_gives(tmp_path: Path,
     ]
 
 
+def shards(folder: Path, *names: str) -> list[dict[str, str]]:
+    """The rows of all files of these names, each with a part of them."""
+    folder.mkdir()
+    rows = [{**row, "text": f"{row['text']} {number}"} for number, row in enumerate(labelled_texts())]
+    for number, name in enumerate(names):
+        write(folder / name, rows[number * len(rows) // len(names) : (number + 1) * len(rows) // len(names)])
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("names", "given"),
+    [
+        (["b.jsonl", "c.jsonl.gz", "d.parquet"], ["shards"]),
+        (["b.jsonl", "c.jsonl.gz", "d.txt"], ["shards/*"]),
+        (["b.csv", "c.tsv.gz", "d.csv"], ["shards/b.csv", "shards/[cd].*"]),
+    ],
+    ids=["folder", "pattern", "list"],
+)
+def test_several_files_are_one_in_memory_and_streamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], given: list[str]
+) -> None:
+    rows = shards(tmp_path / "shards", *names)
+    monkeypatch.chdir(tmp_path)
+    for streaming in (True, False):
+        data = load(tmp_path / "unused", streaming, given)
+        assert list(data.train.texts) == [row["text"] for row in rows]
+        assert list(data.train.targets) == [row["label"] for row in rows]
+        assert data.train.source == f"shards/{names[0]} and 2 more"
+
+
+def test_the_files_are_read_again_when_one_has_changed(tmp_path: Path) -> None:
+    shards(tmp_path / "shards", "a.csv", "b.csv")
+    given = [str(tmp_path / "shards")]
+    assert len(load(tmp_path / "unused", named=given).train) == 144
+    write(tmp_path / "shards" / "b.csv", labelled_texts()[:10])
+    assert len(load(tmp_path / "unused", named=given).train) == 82
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_a_mistake_in_a_later_file_names_it(tmp_path: Path, streaming: bool) -> None:
+    shards(tmp_path / "shards", "a.jsonl", "b.jsonl", "c.jsonl")
+    broken = tmp_path / "shards" / "b.jsonl"
+    given = [str(tmp_path / "shards" / "*.jsonl")]
+    empty, lacking = {"text": "", "label": "praise"}, {"text": "x", "kind": "praise"}
+    for row, message in (
+        (empty, "line 1: text must not be empty"),
+        (lacking, "no column 'label'; found 'text', 'kind'"),
+    ):
+        write_json_lines(broken, [row])
+        with pytest.raises(InputError, match=rf"b\.jsonl.*{message}"):
+            load(tmp_path / "unused", streaming, given)
+
+
 @pytest.mark.parametrize("rows", [labelled_texts(), multi_labelled_texts()], ids=["single", "multi"])
 def test_the_training_is_the_same_to_the_bit(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     flags = ("--num_train_epochs", "2", "--sampler", "length_grouped", "--cache_dir", str(tmp_path / "cache"))
     (tmp_path / "whole").mkdir()
     (tmp_path / "streamed").mkdir()
+    parts = [
+        write_json_lines(tmp_path / f"{start}.jsonl", rows[start : start + 60]) for start in range(0, len(rows), 60)
+    ]
     whole = train(tmp_path / "whole", rows, *flags)
-    streamed = train(tmp_path / "streamed", rows, *flags, "--streaming")
+    streamed = train(tmp_path / "streamed", rows, *flags, "--streaming", "--train_file", *map(str, parts))
     for name in ("model.safetensors", "tokenizer.json"):
         assert (streamed / name).read_bytes() == (whole / name).read_bytes()
     reports = [json.loads((folder / "metrics.json").read_text(encoding="utf-8")) for folder in (whole, streamed)]
@@ -99,7 +156,7 @@ def test_rows_do_not_gather_in_memory(tmp_path: Path) -> None:
         held = int(pyarrow.total_allocated_bytes())
         tracemalloc.start()
         try:
-            data = load(file, streaming, validation_file=str(others))
+            data = load(file, streaming, validation_file=[str(others)])
             prepare(data, ModelArguments(embedding_dim=2, tokenizer="word"), TokenCache(tmp_path / "cache"))
             return tracemalloc.get_traced_memory()[1] + int(pyarrow.total_allocated_bytes()) - held
         finally:
@@ -148,7 +205,7 @@ def test_a_mistake_far_down_is_named_and_leaves_nothing(tmp_path: Path, row: dic
 def test_labels_that_pose_another_problem_later_ask_for_a_flag(tmp_path: Path) -> None:
     rows = [{"text": f"text {number}", "label": str(number % 2)} for number in range(20)]
     file = write(tmp_path / "a.csv", [*rows, {"text": "last", "label": "0.5"}])
-    others = str(write(tmp_path / "others.csv", rows))
+    others = [str(write(tmp_path / "others.csv", rows))]
     with pytest.raises(InputError, match="row 21: label poses regression from here on, single_label_classification"):
         load(file, validation_file=others)
     data = load(file, validation_file=others, problem_type="regression")
@@ -158,7 +215,7 @@ def test_labels_that_pose_another_problem_later_ask_for_a_flag(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ((), "streaming: give --validation_file FILE; of a streamed file no rows are held out"),
+        ((), "streaming: give --validation_file FILE; of streamed files no rows are held out"),
         (("--validation_file", "x.csv", "--teacher", "x"), "streaming: a --teacher labels texts in memory"),
     ],
 )

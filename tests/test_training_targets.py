@@ -75,9 +75,9 @@ def test_several_labels_encode_to_their_set(rows: list[list[str]]) -> None:
     [
         (["a", None], SINGLE, False, "data, row 2: label must not be empty, got null"),
         (["a", " "], SINGLE, True, "data, row 2: label must not be empty, got ' '"),
-        (["a", "b", 3], SINGLE, False, "data, row 3: label must be a string as in row 1, got 3"),
-        ([1, "b"], SINGLE, False, "data, row 2: label must be an integer as in row 1, got 'b'"),
-        ([0, True], SINGLE, False, "data, row 2: label must be an integer as in row 1, got True"),
+        (["a", "b", 3], SINGLE, False, "data, row 3: label must be a string as in data, row 1, got 3"),
+        ([1, "b"], SINGLE, False, "data, row 2: label must be an integer as in data, row 1, got 'b'"),
+        ([0, True], SINGLE, False, "data, row 2: label must be an integer as in data, row 1, got True"),
         ([["a"], ["b"]], SINGLE, False, "data, row 1: label must be a string or an integer, got ['a']"),
         ([["a"], "b"], MULTI, False, "data, row 2: label must be a list of strings, got 'b'"),
         ([["a"], [""]], MULTI, False, "data, row 2: label must not be empty, got ['']"),

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeAlias
 
 from model.cli import ArgumentParser
 from model.errors import InputError
@@ -17,6 +17,7 @@ from training.targets import ProblemType
 
 EmbeddingMode = Literal["random", "static", "non_static", "multichannel"]
 Side = Literal["right", "left"]
+Files: TypeAlias = list[str] | None
 
 
 @dataclass
@@ -25,15 +26,16 @@ class DataArguments:
 
     _argument_group_name: ClassVar[str] = "data"
 
-    train_file: str | None = flag("File of training texts: .csv, .tsv, .jsonl, .parquet or fastText's, plain or .gz.")
-    validation_file: str | None = flag(
-        "File that decides which epoch is best; without it a share of the training file."
+    train_file: Files = flag(
+        "Files of training texts (.csv, .tsv, .jsonl, .parquet or fastText's, plain or .gz), folders of them, or "
+        "patterns such as 'shards/*.jsonl'; so for every flag of files."
     )
-    test_file: str | None = flag("File that the finished checkpoint is measured on; never learnt from.")
-    out_of_scope_file: str | None = flag(
-        "File of texts that belong to no class, which the rule to abstain is chosen by; never learnt from."
+    validation_file: Files = flag("Files that decide which epoch is best; without them a share of the training files.")
+    test_file: Files = flag("Files that the finished checkpoint is measured on; never learnt from.")
+    out_of_scope_file: Files = flag(
+        "Files of texts that belong to no class, which the rule to abstain is chosen by; never learnt from."
     )
-    out_of_scope_test_file: str | None = flag("File of texts that belong to no class, which that rule is tried on.")
+    out_of_scope_test_file: Files = flag("Files of texts that belong to no class, which that rule is tried on.")
     dataset: str | None = flag("Name or folder of a dataset for the `datasets` library, in place of files.")
     dataset_config: str | None = flag("Configuration of `--dataset`, if it has several.")
     text_column: str = flag("Column of the texts.", "text")
@@ -42,7 +44,7 @@ class DataArguments:
     )
     problem_type: ProblemType | None = flag("What the labels are; told from them when absent.")
     streaming: bool = flag(
-        "Whether the training file, which may be larger than memory, is read row by row and kept on the disk only; "
+        "Whether the training files, which may be larger than memory, are read row by row and kept on the disk only; "
         "needs --validation_file.",
         False,
     )
@@ -55,7 +57,7 @@ class DataArguments:
     )
     finetune_teacher: bool = flag("Whether the teacher first learns from the training texts itself.", False)
     augmented_copies: int = flag("Varied copies of each text that the teacher labels too.", 8)
-    unlabelled_file: str | None = flag("File of more texts for the teacher to label.")
+    unlabelled_file: Files = flag("Files of more texts for the teacher to label.")
     cache_dir: str | None = flag(
         "Folder where token ids and teachers' logits are kept for the next training; in the cache of the `datasets` "
         "library when absent."
@@ -84,9 +86,9 @@ class DataArguments:
 
     def _require_streamable(self) -> None:
         if self.dataset is not None:
-            raise InputError("streaming is for a file: give --train_file, not --dataset")
+            raise InputError("streaming is for files: give --train_file, not --dataset")
         if self.validation_file is None:
-            raise InputError("streaming: give --validation_file FILE; of a streamed file no rows are held out")
+            raise InputError("streaming: give --validation_file FILE; of streamed files no rows are held out")
         if self.teacher is not None:
             raise InputError("streaming: a --teacher labels texts in memory; give one of both")
 

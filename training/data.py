@@ -11,7 +11,7 @@ from pathlib import Path
 from model.errors import InputError
 from training.config import DataArguments
 from training.hub import read_dataset
-from training.readers import read_table, read_tables
+from training.readers import data_files, read_files, read_tables, source_of
 from training.stored import TARGET, TEXT, StoredColumn, store
 from training.table import Table
 from training.targets import (
@@ -67,7 +67,7 @@ def load_data(arguments: DataArguments, seed: int) -> TextData:
 
     The classes are those of the training rows. Raises `InputError` naming file and row of the first mistake.
     """
-    tables = _read_tables(arguments)  # of a streamed file the first rows
+    tables = _read_tables(arguments)  # of streamed files the first rows
     column = _label_column(tables["train"], arguments.label_column)
     problem_type = arguments.problem_type or infer_problem_type(tables["train"], column)
     if problem_type == REGRESSION and arguments.problem_type is None:
@@ -88,9 +88,8 @@ def load_data(arguments: DataArguments, seed: int) -> TextData:
             "no validation rows given: %d of the %d training rows held out", len(validation), len(splits["train"])
         )
     out_of_scope = _read_out_of_scope(arguments, problem_type)
-    unlabelled = []
-    if arguments.unlabelled_file is not None:
-        unlabelled = read_table(Path(arguments.unlabelled_file)).texts(arguments.text_column)
+    more = _files(arguments, ["unlabelled"]).values()
+    unlabelled = [text for paths in more for text in read_files(paths).texts(arguments.text_column)]
     return TextData(problem_type, labels, train, validation, splits.get("test"), unlabelled, out_of_scope)
 
 
@@ -125,23 +124,26 @@ def hold_out(train: Split, share: float, seed: int) -> tuple[Split, Split]:
 def _read_tables(arguments: DataArguments) -> dict[str, Table]:
     if arguments.dataset is not None:
         return read_dataset(arguments.dataset, arguments.dataset_config)
-    files = {"train": arguments.train_file, "validation": arguments.validation_file, "test": arguments.test_file}
+    files = _files(arguments, ("train", "validation", "test"))
     return {
-        name: next(read_tables(Path(file), _STREAMED))
-        if arguments.streaming and name == "train"
-        else read_table(Path(file))
-        for name, file in files.items()
-        if file is not None
+        name: next(read_tables(paths[0], _STREAMED)) if arguments.streaming and name == "train" else read_files(paths)
+        for name, paths in files.items()
     }
+
+
+def _files(arguments: DataArguments, names: Sequence[str]) -> dict[str, list[Path]]:
+    """The files of those splits that have some."""
+    given = {name: getattr(arguments, f"{name}_file") for name in names}
+    return {name: data_files(f"{name}_file", files) for name, files in given.items() if files is not None}
 
 
 def _stored(arguments: DataArguments, column: str, problem_type: ProblemType) -> Split:
     """The training rows in a file in the cache, whatever their number; checked as they are read, in a single pass."""
-    path = Path(arguments.train_file or "")
+    files = _files(arguments, ["train"])["train"]
     text_column = arguments.text_column
 
     def chunks() -> Iterator[tuple[list[str], list[Target]]]:
-        for table in read_tables(path, _STREAMED):
+        for table in chain.from_iterable(read_tables(path, _STREAMED) for path in files):
             posed = arguments.problem_type or infer_problem_type(table, column)
             if posed != problem_type:
                 raise InputError(
@@ -150,18 +152,18 @@ def _stored(arguments: DataArguments, column: str, problem_type: ProblemType) ->
                 )
             yield table.texts(text_column), read_targets(table, column, problem_type)
 
-    state = path.stat()
-    key = (str(path.absolute()), state.st_size, state.st_mtime_ns, text_column, column, problem_type)
-    file = store(arguments.cache_folder, key, chunks(), arrow_type(problem_type))
-    return Split(str(path), StoredColumn(file, TEXT), StoredColumn(file, TARGET))
+    states = [(str(path.absolute()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    file = store(
+        arguments.cache_folder, (states, text_column, column, problem_type), chunks(), arrow_type(problem_type)
+    )
+    return Split(source_of(files), StoredColumn(file, TEXT), StoredColumn(file, TARGET))
 
 
 def _read_out_of_scope(arguments: DataArguments, problem_type: str) -> dict[str, Split]:
-    named = {name: getattr(arguments, f"{name}_file") for name in OUT_OF_SCOPE}
-    files = {name: file for name, file in named.items() if file is not None}
+    files = _files(arguments, OUT_OF_SCOPE)
     if files and problem_type == REGRESSION:
         raise InputError(f"{next(iter(files))}_file: a regression has no classes that a text could belong to")
-    tables = {name: read_table(Path(file)) for name, file in files.items()}
+    tables = {name: read_files(paths) for name, paths in files.items()}
     return {name: Split(table.source, table.texts(arguments.text_column), []) for name, table in tables.items()}
 
 

@@ -98,7 +98,7 @@ def _kinds(table: Table, column: str) -> set[type]:
         elif kind is not first[1] and not {kind, first[1]} <= {int, float}:
             raise InputError(
                 f"{table.place(index)}: {column} must be {_KINDS.get(first[1], first[1].__name__)} "
-                f"as in {table.unit} {table.numbers[first[0]]}, got {_shown(value)}"
+                f"as in {table.place(first[0])}, got {_shown(value)}"
             )
         kinds.add(kind)
     return kinds

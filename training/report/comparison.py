@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 from model.checkpoint import CheckpointConfig, read_config
 from model.errors import InputError
 from training.metrics import METRICS
-from training.readers import read_table
+from training.readers import data_files, read_files
 from training.report.classes import class_figures
 from training.report.page import read_summary, render
 from training.report.record import Outcomes, digest, read_outcomes, read_record
@@ -136,12 +136,16 @@ def disagreement(left: Side, right: Side, split: str) -> dict[str, Any]:
 
 
 def _texts(side: Side, split: str) -> Sequence[str] | None:
-    """The texts that a checkpoint was measured on, if the file with them is still there and still the same."""
+    """The texts that a checkpoint was measured on, if the files with them are still there and still the same."""
     arguments = side.summary["arguments"]["data"]
-    file = arguments.get(f"{split}_file")
-    if file is None or not Path(file).is_file():
+    given = arguments.get(f"{split}_file")
+    if given is None:
         return None
-    texts = read_table(Path(file)).columns.get(arguments["text_column"])
+    try:
+        files = data_files(f"{split}_file", [given] if isinstance(given, str) else given)  # old checkpoints name one
+        texts = read_files(files).columns.get(arguments["text_column"])
+    except InputError:
+        return None
     return texts if texts is not None and digest(list(texts)) == side.record["splits"][split]["digest"] else None
 
 
