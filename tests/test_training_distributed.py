@@ -33,8 +33,8 @@ def test_two_processes_learn_what_one_does_with_twice_the_batch(tmp_path: Path) 
         (tmp_path / name).mkdir()
     rows = labelled_texts()[:143]
     shards = [write_json_lines(tmp_path / f"{start}.jsonl", rows[start : start + 50]) for start in (0, 50, 100)]
-    flags = (*SAME, "--gradient_accumulation_steps", "2", "--sampler", "length_grouped", "--streaming")
-    flags = (*flags, "--train_file", *map(str, shards))
+    flags: tuple[str, ...] = (*SAME, "--gradient_accumulation_steps", "2", "--sampler", "length_grouped")
+    flags += ("--streaming", "--train_file", *map(str, shards))
     whole = train(tmp_path / "one", rows, *flags, "--per_device_train_batch_size", "20")
     done = torchrun(tmp_path / "two", *flags, "--per_device_train_batch_size", "10")
     assert done.returncode == 0, done.stderr
