@@ -1,6 +1,7 @@
 """What `service/deploy` holds: valid against the published schemas, and true to the service."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -28,6 +29,12 @@ def kustomize(name: str) -> list[dict[str, Any]]:
     command = ["kubectl", "kustomize", str(DEPLOY / "kubernetes" / name)]
     rendered = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return [resource for resource in yaml.safe_load_all(rendered) if resource["apiVersion"] != OPERATOR]
+
+
+def dashboard() -> dict[str, Any]:
+    """Grafana's."""
+    read: dict[str, Any] = json.loads((DEPLOY / "grafana" / "dashboards" / "textcnn.json").read_text(encoding="utf-8"))
+    return read
 
 
 def check(resource: dict[str, Any]) -> None:
@@ -86,6 +93,71 @@ def test_compose_is_valid() -> None:
         validator.validate(compose)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("docker-compose") is None, reason="needs Debian's package docker-compose")
+def test_compose_reads_its_file() -> None:
+    command = ["docker-compose", "-f", str(DEPLOY / "compose.yaml"), "--profile", "gpu", "config"]
+    given = {"MODELS": "/srv/runs", "CHECKPOINT": "hf://organisation/name", "PATH": os.environ["PATH"]}
+    read = yaml.safe_load(subprocess.run(command, env=given, capture_output=True, check=True).stdout)["services"]
+    assert read["textcnn"]["command"] == ["--checkpoint", "hf://organisation/name"]
+    assert read["textcnn"]["volumes"] == ["/srv/runs:/models/mounted:ro"]
+    (device,) = read["textcnn-gpu"]["deploy"]["resources"]["reservations"]["devices"]
+    assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
+
+
+def test_grafana_is_provisioned_with_what_compose_starts() -> None:
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    provisioning = DEPLOY / "grafana" / "provisioning"
+    (source,) = yaml.safe_load((provisioning / "datasources" / "prometheus.yaml").read_text())["datasources"]
+    (provider,) = yaml.safe_load((provisioning / "dashboards" / "textcnn.yaml").read_text())["providers"]
+    host, port = source["url"].removeprefix("http://").split(":")
+    assert compose[host]["ports"] == [f"127.0.0.1:{port}:{port}"]
+    mounted = dict(volume.split(":")[:2][::-1] for volume in compose["grafana"]["volumes"])
+    folder = DEPLOY / mounted[provider["options"]["path"]]
+    home = compose["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert Path(home).parent == Path(provider["options"]["path"])
+    assert [path.name for path in folder.iterdir()] == [Path(home).name]
+    assert DEPLOY / mounted["/etc/grafana/provisioning"] == provisioning
+    panels = dashboard()["panels"]
+    assert {panel["datasource"]["uid"] for panel in panels} == {source["uid"]}
+    (scrape,) = yaml.safe_load((DEPLOY / "prometheus.yaml").read_text())["scrape_configs"]
+    (name,) = scrape["dns_sd_configs"][0]["names"]
+    for service in ("textcnn", "textcnn-gpu"):
+        assert name in compose[service]["networks"]["default"]["aliases"]
+
+
+def test_the_dashboard_has_no_field_that_grafana_does_not_know() -> None:
+    sdk = pytest.importorskip("grafana_foundation_sdk.models.dashboard", reason="needs grafana-foundation-sdk")
+    from grafana_foundation_sdk.cog.encoder import JSONEncoder
+    from grafana_foundation_sdk.cog.plugins import register_default_plugins
+
+    register_default_plugins()
+
+    def known(written: dict[str, Any]) -> dict[str, Any]:
+        """What Grafana's own types keep of it."""
+        kept: dict[str, Any] = json.loads(JSONEncoder().encode(sdk.Dashboard.from_json(written)))
+        return kept
+
+    assert_holds(known(dashboard()), dashboard())
+    misspelt = dashboard()
+    misspelt["panels"][0]["targets"][0]["legend"] = misspelt["panels"][0]["targets"][0].pop("legendFormat")
+    with pytest.raises(AssertionError, match="legend"):
+        assert_holds(known(misspelt), misspelt)
+
+
+def assert_holds(whole: Any, part: Any, place: str = "") -> None:
+    """Whether all that stands in `part` stands in `whole`."""
+    if isinstance(part, dict):
+        for name, value in part.items():
+            assert name in whole, f"{place}.{name}"
+            assert_holds(whole[name], value, f"{place}.{name}")
+    elif isinstance(part, list):
+        for index, (found, value) in enumerate(zip(whole, part, strict=True)):
+            assert_holds(found, value, f"{place}[{index}]")
+    else:
+        assert whole == part, place
+
+
 def test_compose_mounts_what_is_there() -> None:
     compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
     for name in ("prometheus", "grafana"):
@@ -96,9 +168,8 @@ def test_compose_mounts_what_is_there() -> None:
 
 def queries() -> list[str]:
     """Everything that dashboard, rules and autoscaler ask Prometheus."""
-    dashboard = json.loads((DEPLOY / "grafana" / "dashboards" / "textcnn.json").read_text(encoding="utf-8"))
     rules = (DEPLOY / "kubernetes" / "monitoring" / "rules.yaml").read_text(encoding="utf-8")
-    asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    asked = [target["expr"] for panel in dashboard()["panels"] for target in panel["targets"]]
     return asked + [rule["expr"] for group in yaml.safe_load(rules)["spec"]["groups"] for rule in group["rules"]]
 
 
@@ -113,8 +184,6 @@ def test_queries_ask_for_metrics_that_the_service_has(query: str) -> None:
 
 def test_the_dockerfile_is_read_as_it_stands() -> None:
     stages = {stage.name: stage for stage in read_stages(ROOT / "Dockerfile")}
-    assert stages["libraries"].base == "torch-cpu"
-    assert read_stages(ROOT / "Dockerfile", VARIANT="cuda")[2].base == "torch-cuda"
     final = {instruction.name: instruction for instruction in stages[""].instructions}
     assert final["USER"].text == "10001:10001"
     assert final["ENTRYPOINT"].exec_form() == ["textcnn-serve", "--host", "0.0.0.0", "--port", "8000"]

@@ -1,6 +1,5 @@
 """A real Prometheus scrapes a service under load; what the dashboard asks it has sensible answers."""
 
-import json
 import shutil
 import socket
 import subprocess
@@ -11,9 +10,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
 from tests.servers import RunningServer, eventually, server
-from tests.test_deploy import DEPLOY
+from tests.test_deploy import DEPLOY, dashboard
 
 pytestmark = [
     pytest.mark.slow,
@@ -81,8 +81,50 @@ def test_prometheus_accepts_the_configuration_of_the_compose_stack() -> None:
     assert finished.returncode == 0, finished.stdout + finished.stderr
 
 
+RULES = """
+rule_files: [rules.yaml]
+evaluation_interval: 15s
+tests:
+  - interval: 15s
+    input_series: # a pod whose requests wait for 250 ms, one that nobody asks, and one request in 20 that fails
+      - { series: 'textcnn_queue_seconds_sum{namespace="n", pod="busy"}', values: 0+8x60 }
+      - { series: 'textcnn_queue_seconds_count{namespace="n", pod="busy"}', values: 0+32x60 }
+      - { series: 'textcnn_queue_seconds_sum{namespace="n", pod="idle"}', values: 7x60 }
+      - { series: 'textcnn_queue_seconds_count{namespace="n", pod="idle"}', values: 900x60 }
+      - { series: 'textcnn_requests_total{namespace="n", pod="busy", status="200"}', values: 0+19x60 }
+      - { series: 'textcnn_requests_total{namespace="n", pod="busy", status="500"}', values: 0+1x60 }
+      - { series: 'textcnn_worker_restarts_total{pod="busy"}', values: 0x20 5x40 }
+    promql_expr_test:
+      - expr: METRICS_QUERY
+        eval_time: 10m
+        exp_samples: [{ labels: '{pod="busy"}', value: 0.25 }, { labels: '{pod="idle"}', value: 0 }]
+    alert_rule_test:
+      - { alertname: TextcnnErrors, eval_time: 5m, exp_alerts: [] }
+      - { alertname: TextcnnErrors, eval_time: 12m, exp_alerts: [{ exp_labels: { namespace: n, severity: page } }] }
+      - { alertname: TextcnnWorkersDie, eval_time: 12m, exp_alerts: [{ exp_labels: { pod: busy, severity: warn } }] }
+"""
+
+
+def test_rules_tell_the_autoscaler_of_busy_and_of_idle_pods_and_page_for_errors(tmp_path: Path) -> None:
+    monitoring = DEPLOY / "kubernetes" / "monitoring"
+    rules = yaml.safe_load((monitoring / "rules.yaml").read_text(encoding="utf-8"))["spec"]
+    annotated = [rule for group in rules["groups"] for rule in group["rules"]]
+    for rule in annotated:
+        rule.pop("annotations", None)  # words, which promtool would compare too
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules), encoding="utf-8")
+    adapter = yaml.safe_load((monitoring / "adapter.yaml").read_text(encoding="utf-8"))["rules"]["custom"][0]
+    autoscaler = yaml.safe_load((monitoring / "autoscaler.yaml").read_text(encoding="utf-8"))["spec"]
+    series = adapter["seriesQuery"].split("{")[0]
+    assert series == autoscaler["metrics"][0]["pods"]["metric"]["name"]
+    query = adapter["metricsQuery"].replace("<<.Series>>", series).replace("<<.GroupBy>>", "pod")
+    test = RULES.replace("METRICS_QUERY", query.replace("<<.LabelMatchers>>", 'namespace="n"'))
+    (tmp_path / "test.yaml").write_text(test, encoding="utf-8")
+    command = ["promtool", "test", "rules", str(tmp_path / "test.yaml")]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+
+
 def test_every_panel_of_the_dashboard_has_an_answer(tmp_path: Path, checkpoint: Path) -> None:
-    dashboard = json.loads((DEPLOY / "grafana" / "dashboards" / "textcnn.json").read_text(encoding="utf-8"))
     found: dict[str, list[float]] = {}
     with (
         server(checkpoint, "--device", "cpu") as running,
@@ -90,7 +132,7 @@ def test_every_panel_of_the_dashboard_has_an_answer(tmp_path: Path, checkpoint: 
         prometheus(tmp_path, running.url.removeprefix("http://")) as client,
     ):
         assert eventually(lambda: value(client, "count_over_time(textcnn_texts_total[1m]) > 8") != [], 60)
-        for panel in dashboard["panels"]:
+        for panel in dashboard()["panels"]:
             for target in panel["targets"]:
                 query = target["expr"].replace("$__rate_interval", "2s").replace("$__range", "1m")
                 found[f"{panel['title']} {target['legendFormat']}"] = value(client, query)
