@@ -210,7 +210,7 @@ def ended(*flags: str, module: str = "service", **environment: str) -> "subproce
 
 
 @contextmanager
-def server(checkpoint: Path, *flags: str, module: str = "service", **environment: str) -> Iterator[RunningServer]:
+def server(checkpoint: Path | str, *flags: str, module: str = "service", **environment: str) -> Iterator[RunningServer]:
     """A real server on a free port; it must end with its group, whatever the test does."""
     process = subprocess.Popen(
         command("--checkpoint", str(checkpoint), "--port", "0", "--device", "cpu", *flags, module=module),

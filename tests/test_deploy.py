@@ -13,8 +13,11 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from service.deploy.dockerfile import read_stages
+from model.cli import ArgumentParser
+from model.options import InferenceOptions
+from service.config import DIALECTS, Limits, ServiceArguments
 from service.metrics import Metrics
+from service.openapi import openapi_document
 from tests.node import node_module
 from tests.servers import ROOT
 
@@ -182,17 +185,49 @@ def test_queries_ask_for_metrics_that_the_service_has(query: str) -> None:
         assert re.search(rf"^(# TYPE )?{name}\b", exposition, flags=re.MULTILINE), name
 
 
-def test_the_dockerfile_is_read_as_it_stands() -> None:
-    stages = {stage.name: stage for stage in read_stages(ROOT / "Dockerfile")}
-    final = {instruction.name: instruction for instruction in stages[""].instructions}
-    assert final["USER"].text == "10001:10001"
-    assert final["ENTRYPOINT"].exec_form() == ["textcnn-serve", "--host", "0.0.0.0", "--port", "8000"]
-    assert final["HEALTHCHECK"].exec_form()[0] == "python"
-    assert dict(final["ENV"].variables())["PATH"] == "/opt/textcnn/bin:$PATH"
-    assert all("\\" not in instruction.text.replace("\\n", "") for instruction in stages["quickstart"].instructions)
+def in_dockerfile(instruction: str) -> str:
+    """What the last instruction of that name says, its lines joined."""
+    joined = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    found: list[str] = re.findall(rf"^{instruction} (.*)$", joined, flags=re.MULTILINE)
+    return found[-1].strip()
 
 
-def test_an_instruction_that_cannot_be_carried_out_is_named(tmp_path: Path) -> None:
-    (tmp_path / "Dockerfile").write_text("FROM x\n# comment\nRUN a \\\n  && b\nONBUILD RUN c\n")
-    with pytest.raises(ValueError, match="cannot read the instruction ONBUILD RUN c"):
-        read_stages(tmp_path / "Dockerfile")
+def pod(name: str) -> dict[str, Any]:
+    """The specification of the pod that a file of `kubernetes` has."""
+    spec = yaml.safe_load((DEPLOY / "kubernetes" / name).read_text(encoding="utf-8"))["spec"]
+    found: dict[str, Any] = spec["template"]["spec"] if "template" in spec else spec["predictor"]
+    return found
+
+
+PODS = ["base/deployment.yaml", "kserve/inferenceservice.yaml"]
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_pods_are_the_images_user_and_ask_for_routes_that_are_there(name: str) -> None:
+    (container,) = pod(name)["containers"]
+    port = int(in_dockerfile("EXPOSE"))
+    assert container["ports"][0]["containerPort"] == port
+    security = pod(name).get("securityContext", {}) | container["securityContext"]
+    assert security["runAsUser"] == int(in_dockerfile("USER").split(":")[0])
+    probes = [probe["httpGet"] for key, probe in container.items() if key.endswith("Probe")]
+    assert probes
+    for probe in probes:
+        assert probe["path"] in openapi_document(DIALECTS)["paths"]
+        assert probe["port"] in (port, container["ports"][0]["name"])
+
+
+def test_everything_that_starts_the_image_gives_it_flags_that_it_takes() -> None:
+    entrypoint = json.loads(in_dockerfile("ENTRYPOINT"))
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))["services"]["textcnn"]["command"]
+    for given in (json.loads(in_dockerfile("CMD")), compose, *(pod(name)["containers"][0]["args"] for name in PODS)):
+        arguments, *_ = ArgumentParser([ServiceArguments, Limits, InferenceOptions]).parse([*entrypoint[1:], *given])
+        assert arguments.port == int(in_dockerfile("EXPOSE"))
+    assert f"127.0.0.1:{arguments.port}/health" in in_dockerfile("HEALTHCHECK")
+
+
+def test_who_stops_a_service_waits_until_its_requests_are_answered() -> None:
+    specification = pod("base/deployment.yaml")
+    _, drain = specification["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+    assert specification["terminationGracePeriodSeconds"] > int(drain) + Limits().timeout_s
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))["services"]["textcnn"]
+    assert int(compose["stop_grace_period"].rstrip("s")) > Limits().timeout_s

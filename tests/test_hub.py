@@ -14,7 +14,8 @@ from model.__main__ import main
 from model.classifier import TextClassifier
 from model.errors import InputError
 from model.hub import local_folder
-from tests.checkpoints import write_checkpoint
+from tests.checkpoints import TEXTS, write_checkpoint
+from tests.servers import server
 
 SHA = "5" * 40
 
@@ -98,6 +99,18 @@ def test_a_hub_checkpoint_is_fetched_once_and_answers_alike(hub: Hub, capsys: py
     hub.downloads.clear()
     assert local_folder("hf://shop/intents@main") == str(folder)
     assert hub.downloads == []
+
+
+@pytest.mark.slow
+def test_the_service_takes_a_checkpoint_from_the_hub(hub: Hub, tmp_path: Path) -> None:
+    places = {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}", "HF_HOME": str(tmp_path / "of the service")}
+    with server("hf://shop/intents", **places) as running, running.client() as client:
+        assert "config.json" in hub.downloads
+        reply = client.post("/predict", json={"inputs": TEXTS[0]}).json()
+        assert reply["model"]["name"] == "intents"
+        expected = TextClassifier.from_pretrained(hub.folder, "cpu")([TEXTS[0]])[0]
+        assert reply["predictions"][0]["scores"] == pytest.approx(expected.scores, abs=1e-6)
+        assert running.stop() == 0
 
 
 def test_without_a_connection_the_last_files_serve(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,138 +1,134 @@
 #!/usr/bin/env python3
-"""Builds and runs the image of the Dockerfile without a container engine, and prints what it found.
+"""Builds the image of the Dockerfile and runs it where no registry of images can be reached; prints what it found.
 
     sudo python3 -m service.deploy.prove_image [--work FOLDER]
 
-Its instructions are carried out in a clean Debian root, each that writes files as an overlay of its own, with no
-network: packages come from a folder that pip has filled beforehand, wherever this machine's pip is set to look. Then
-the entry point runs as process 1 of its own namespace, as the image's user, on a read-only root, and has to start,
-answer and stop. Needs Debian or one of its kin, root, mmdebstrap and pip.
+buildah carries out the Dockerfile over a clean Debian root in the place of python:3.11-slim, without a network:
+packages come from a folder that pip has filled beforehand, wherever this machine's pip is set to look. podman runs the
+image on a read-only root; it has to start, be healthy, answer and stop. Needs Debian, root, and its packages
+mmdebstrap, buildah, podman and runc.
 """
 
 import argparse
 import json
-import os
-import shutil
-import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from service.deploy.overlay import ROOT, Image, build, megabytes, run
-
-URL = "http://127.0.0.1:8000"  # in a network namespace of its own, where nothing else listens
+ROOT = Path(__file__).parents[2]
+BASE, IMAGE, CONTAINER = "localhost/debian-python", "localhost/textcnn-service", "textcnn-proof"
 BASE_PACKAGES = "python3,python3-venv,python3-pip,python-is-python3,ca-certificates"  # what python:3.11-slim brings
-ISOLATED = "TEXTCNN_PROOF_ISOLATED"
+PIP = r"printf '[global]\nno-index = true\nfind-links = /wheelhouse\n' > $1/etc/pip.conf"
+# As a strict cluster would: a read-only root, no capability, no way to gain one. podman would raise the two limits,
+# which a root that is confined itself may not.
+STRICT = (
+    *("--network", "none", "--read-only", "--read-only-tmpfs=false", "--tmpfs", "/tmp", "--cap-drop", "all"),
+    *("--security-opt", "no-new-privileges", "--ulimit", "nofile=4096:4096", "--ulimit", "nproc=4096:4096"),
+)
+ASK = """
+import json, urllib.request
+body = json.dumps({"inputs": ["where is my parcel?", "我要退款"]}).encode()
+request = urllib.request.Request("http://127.0.0.1:8000/predict", body, {"Content-Type": "application/json"})
+print(urllib.request.urlopen(request, timeout=30).read().decode())
+"""
 
 
 def main() -> None:
-    """Fetch what is needed, then go on without a network."""
+    """Fetch what is needed, build, run."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--work", type=Path, default=Path("/var/tmp/textcnn-image"), help="folder for roots and wheels")
-    work: Path = parser.parse_args().work.resolve()
-    if ISOLATED not in os.environ:
-        fetch(work)
-        again = [sys.executable, "-m", "service.deploy.prove_image", "--work", str(work)]
-        command = ["unshare", "--mount", "--net", *again]
-        sys.exit(subprocess.run(command, cwd=ROOT, env=os.environ | {ISOLATED: "1"}, check=False).returncode)
-    run("ip", "link", "set", "lo", "up")
-    image = build(work)
-    for layer, made_by in image.layers:
-        print(f"layer {megabytes(layer):7.1f} MB  {made_by[:80]}")
-    prove(image, work)
-    print("proven: starts, answers and stops as process 1, not as root, on a read-only root")
+    parser.add_argument("--work", type=Path, default=Path("/var/tmp/textcnn-image"), help="folder for the wheels")
+    wheels = parser.parse_args().work.resolve() / "wheelhouse"
+    fetch(wheels)
+    build(wheels)
+    for size, made_by in layers():
+        print(f"layer {size / 1e6:7.1f} MB  {made_by[:90]}")
+    with container("--checkpoint", "/models/quickstart"):
+        check("quickstart")
+    volume = podman("image", "mount", IMAGE)  # a checkpoint that is mounted: the image's own, by another name
+    with container("--checkpoint", "/models/mine", mount=f"{volume}/models/quickstart:/models/mine:ro"):
+        check("mine")
+    podman("image", "unmount", IMAGE)
+    print("proven: starts, is healthy, answers and stops as process 1, not as root, on a read-only root")
 
 
-def fetch(work: Path) -> None:
-    """A clean Debian root and the wheels of the lock file, unless an earlier run has left them."""
-    base, wheels = work / "base", work / "wheelhouse"
-    if not (base / "wheelhouse").is_dir():
-        shutil.rmtree(base, ignore_errors=True)
-        work.mkdir(parents=True, exist_ok=True)
+def run(*command: str) -> str:
+    """What a command writes to stdout; its failure ends the proof."""
+    return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout.strip()
+
+
+def podman(*command: str) -> str:
+    """What podman says."""
+    return run("podman", "--runtime", "runc", *command)
+
+
+def fetch(wheels: Path) -> None:
+    """A clean Debian root as the base image, unless it is there, and the wheels of the lock file."""
+    wheels.mkdir(parents=True, exist_ok=True)
+    platform = ("--python-version", "3.11", "--only-binary", ":all:", "--dest", str(wheels))
+    lock = str(ROOT / "requirements.lock")
+    run(sys.executable, "-m", "pip", "download", "--quiet", *platform, "-r", lock, "setuptools", "wheel")
+    if subprocess.run(["podman", "image", "exists", BASE], check=False).returncode != 0:
         sources = next(Path("/etc/apt/sources.list.d").glob("*.sources"), Path("/etc/apt/sources.list"))
-        packages = f"--include={BASE_PACKAGES}"
-        run("mmdebstrap", "--quiet", "--variant=minbase", packages, "bookworm", str(base), str(sources))
-        (base / "wheelhouse").mkdir()
-    download = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--python-version",
-        "3.11",
-        "--only-binary",
-        ":all:",
-    ]
-    run(*download, "--dest", str(wheels), "-r", str(ROOT / "requirements.lock"), "setuptools", "wheel")
+        root = wheels.with_name("base.tar")
+        options = ("--quiet", "--variant=minbase", f"--include={BASE_PACKAGES}", f"--customize-hook={PIP}")
+        run("mmdebstrap", *options, "bookworm", str(root), str(sources))
+        podman("import", "--quiet", str(root), BASE)
+        root.unlink()
 
 
-def prove(image: Image, work: Path) -> None:
-    """Run the image with its own command, and with a checkpoint mounted; raises `AssertionError` when it misbehaves."""
-    with image.mounted(work / "layers" / "container") as root:
-        mine = root / "models" / "mine"
-        mine.mkdir()
-        run("mount", "-o", "remount,ro", str(root))
-        run("mount", "--bind", "-o", "ro", str(root / "models" / "quickstart"), str(mine))
-        run("mount", "-t", "tmpfs", "tmpfs", str(root / "tmp"))
-        run("mount", "--rbind", "/dev", str(root / "dev"))
-        for name, command in {"quickstart": image.commands["CMD"], "mine": ["--checkpoint", "/models/mine"]}.items():
-            with container(image, root, command) as first_process:
-                check(image, root, name, first_process)
+def build(wheels: Path) -> None:
+    """The image by the Dockerfile as it stands, its own base apart, in a namespace that has no network."""
+    options = ("--isolation", "chroot", "--format", "docker", "--layers", "--pull-never", "--tag", IMAGE)
+    inputs = ("--build-arg", f"PYTHON_IMAGE={BASE}", "--volume", f"{wheels}:/wheelhouse:ro")
+    command = ["unshare", "--net", "buildah", "build", *options, *inputs, str(ROOT)]
+    subprocess.run(command, check=True, stdout=sys.stderr)
+
+
+def layers() -> Iterator[tuple[int, str]]:
+    """Bytes of each layer, lowest first, with what made it."""
+    for layer in reversed(json.loads(podman("history", "--format", "json", IMAGE))):
+        if layer["size"]:
+            yield layer["size"], layer["CreatedBy"].replace("/bin/sh -c #(nop) ", "")
 
 
 @contextmanager
-def container(image: Image, root: Path, command: list[str]) -> Iterator[int]:
-    """The running service; yields the id of its first process, and has it stop on SIGTERM."""
-    isolated = ["unshare", "--pid", "--fork", "--kill-child", f"--mount-proc={root / 'proc'}"]
+def container(*command: str, mount: str = "") -> Iterator[None]:
+    """The running service; it has to stop on SIGTERM with status 0."""
+    podman("run", "--detach", "--name", CONTAINER, *STRICT, *(["--volume", mount] if mount else []), IMAGE, *command)
     started = time.monotonic()
-    with subprocess.Popen(
-        [*isolated, *inside(image, root, *image.commands["ENTRYPOINT"], *command)],
-        env=image.environment,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            assert process.stdout
-            greeting = process.stdout.readline().strip()
-            assert greeting.startswith("Serving "), f"said {greeting!r}"
-            print(f"{greeting}, {time.monotonic() - started:.1f} s after its start")
-            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="utf-8")
-            yield int(children)
-            os.kill(int(children), signal.SIGTERM)
-            stopped = time.monotonic()
-            status = process.wait(60)
-            assert status == 0, f"ended with status {status} on SIGTERM"
-            print(f"stopped with status 0, {time.monotonic() - stopped:.1f} s after SIGTERM")
-        finally:
-            process.kill()
+    try:
+        while "Serving " not in (said := podman("logs", CONTAINER)):
+            assert podman("inspect", "--format", "{{.State.Running}}", CONTAINER) == "true", f"ended: {said}"
+            assert time.monotonic() - started < 60, f"does not serve after a minute: {said}"
+            time.sleep(0.1)
+        print(f"{said.splitlines()[0]}, {time.monotonic() - started:.1f} s after its start")
+        yield
+        begun = time.monotonic()
+        podman("stop", "--time", "40", CONTAINER)
+        assert podman("inspect", "--format", "{{.State.ExitCode}}", CONTAINER) == "0", podman("logs", CONTAINER)
+        print(f"stopped with status 0, {time.monotonic() - begun:.1f} s after SIGTERM")
+    finally:
+        podman("rm", "--force", CONTAINER)
 
 
-def check(image: Image, root: Path, name: str, first_process: int) -> None:
+def check(name: str) -> None:
     """What has to hold while it runs."""
-    status = Path(f"/proc/{first_process}/status").read_text(encoding="utf-8")
-    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
-    assert fields["NSpid"].split()[-1] == "1", "is not process 1"
-    assert set(fields["Uid"].split()) == {image.user.partition(":")[0]}, f"runs as {fields['Uid']}"
-    assert subprocess.run(["chroot", str(root), "touch", "/opt/x"], capture_output=True, check=False).returncode != 0
-    run(*inside(image, root, *image.commands["HEALTHCHECK"]))
-    body = json.dumps({"inputs": ["where is my parcel?", "我要退款"]}).encode()
-    request = urllib.request.Request(f"{URL}/predict", body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as reply:
-        answer = json.load(reply)
+    inside = ("exec", CONTAINER)
+    assert podman(*inside, "cat", "/proc/1/comm") == "textcnn-serve", "is not process 1"
+    assert podman(*inside, "stat", "--format", "%u", "/proc/1") == "10001", "runs as another user"
+    for path in ("/opt/x", "/models/x", "/root/x"):
+        wrote = subprocess.run(
+            ["podman", "--runtime", "runc", *inside, "touch", path], capture_output=True, check=False
+        )
+        assert wrote.returncode != 0, f"could write {path}"
+    podman("healthcheck", "run", CONTAINER)
+    answer = json.loads(podman(*inside, "python", "-c", ASK))
     assert [found["label"] for found in answer["predictions"]] == ["track_order", "refund"], answer
     assert answer["model"]["name"] == name, answer["model"]
     print(f"answered {json.dumps(answer['latency'])}")
-
-
-def inside(image: Image, root: Path, *command: str) -> list[str]:
-    """A command in the root, as the image's user, in its working folder."""
-    enter = f'cd {image.folder} && exec "$@"'
-    return ["chroot", f"--userspec={image.user}", str(root), "/bin/sh", "-c", enter, "sh", *command]
 
 
 if __name__ == "__main__":
