@@ -1,7 +1,7 @@
 # syntax=docker/dockerfile:1
 # CPU image:   docker build -t textcnn-service .
 # CUDA image:  docker build -t textcnn-service:cuda --build-arg VARIANT=cuda .
-# Proven without a container engine by service/deploy/prove_image.py, which runs the instructions of this file.
+# Built, run and examined by service/deploy/prove_image.py.
 ARG PYTHON_IMAGE=python:3.11.13-slim-bookworm
 
 # --- what serving needs and nothing else, in the versions of the lock file; the environment itself holds no pip ---
@@ -34,9 +34,14 @@ COPY training training
 RUN pip install --no-deps --prefix /package .
 
 # --- the quickstart checkpoint: trained with the training extra, which the last stage leaves behind ---
-FROM package AS quickstart
-RUN pip install --constraint requirements.lock '.[training]' \
-    && /opt/textcnn/bin/textcnn-train --config training/configs/quickstart.yaml --device cpu \
+FROM libraries AS training
+RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['training'], sep='\n')" \
+        > training.txt \
+    && pip install --constraint requirements.lock --requirement training.txt
+FROM training AS quickstart
+COPY --from=package /package /opt/textcnn
+COPY training training
+RUN /opt/textcnn/bin/textcnn-train --config training/configs/quickstart.yaml --device cpu \
         --output_dir /models/quickstart --disable_tqdm true
 
 # --- the image ---

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 from huggingface_hub import InferenceClient
 from transformers import PreTrainedTokenizerFast
@@ -21,8 +22,10 @@ from model.windows import Windows
 from service.config import DIALECTS
 from service.dialects.common import raw
 from service.dialects.table import DIALECTS as TABLE
+from service.dialects.tei import TextEmbeddingsInference
+from service.errors import ErrorType, ServiceError
 from tests.node import node_module
-from tests.servers import ROOT, FakeClassifier, RunningServer, application, run, server
+from tests.servers import POISON, ROOT, FakeClassifier, RunningServer, application, run, server
 
 TEXTS = ["money back", "late courier", "非常 满意"]
 
@@ -110,6 +113,8 @@ PAIR = {"name": "text", "datatype": "BYTES", "shape": [2], "data": ["a"]}
         ("/hf", {"inputs": "a", "parameters": {"top_k": 0}}, 422, "parameters: input should be greater"),
         ("/tei/predict", {"inputs": ["a", "b"]}, 413, 'inputs: must be "text", ["text"] or [["text"], ["text"]]'),
         ("/tei/predict", {"inputs": []}, 413, "inputs: must be"),
+        ("/tei/predict", {"inputs": POISON}, 424, "inputs[0]: the classifier failed on it"),
+        ("/classify", {"input": POISON}, 500, "inputs[0]: the classifier failed on it"),
         ("/tei/predict", {"inputs": "eightlet", "truncate": False}, 413, "inputs: must have less than 8 tokens"),
         ("/tei/predict", {"inputs": [["a"], ["9 letters"]], "truncate": False}, 413, "inputs: must have less than 8"),
         ("/classify", {"input": "a", "model": "x"}, 404, "model: must be 'fake', got 'x'"),
@@ -125,6 +130,20 @@ def test_mistakes_are_named(path: str, body: Any, status: int, message: str) -> 
     assert reply.status_code == status
     error = reply.json()["error"]
     assert (error["message"] if isinstance(error, dict) else error).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "error_type"),
+    [
+        *((kind, 413, "validation") for kind in (ErrorType.VALIDATION, ErrorType.INVALID_JSON, ErrorType.TOO_LARGE)),
+        (ErrorType.OVERLOADED, 429, "overloaded"),
+        (ErrorType.INTERNAL, 424, "backend"),
+        (ErrorType.DEADLINE_EXCEEDED, 504, "validation"),
+    ],
+)
+def test_text_embeddings_inference_has_errors_of_its_own(kind: ErrorType, status: int, error_type: str) -> None:
+    found, reply = TextEmbeddingsInference.render_error(ServiceError(kind, "field: rule"))
+    assert (found, json.loads(reply.body)) == (status, {"error": "field: rule", "error_type": error_type})
 
 
 @pytest.mark.parametrize(
@@ -278,6 +297,32 @@ def test_the_calls_that_the_services_documentation_makes_with_curl(
         first = found if isinstance(found[0], dict) else found[0]
         scores = {entry["label"]: entry["score"] for entry in first}
     assert scores == pytest.approx(expected[0], abs=1e-6)
+
+
+@pytest.mark.slow
+def test_all_dialects_share_one_copy_of_the_model(running: RunningServer) -> None:
+    tensor = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["a"]}
+    bodies: dict[str, Any] = {
+        "/predict": {"inputs": "a"},
+        "/hf": {"inputs": "a"},
+        "/tei/predict": {"inputs": "a"},
+        "/classify": {"input": "a"},
+        "/v2/models/checkpoint/infer": {"inputs": [tensor]},
+    }
+
+    def figures() -> tuple[set[int], float]:
+        """The processes of the service, and the texts that its only worker has answered."""
+        (worker,) = client.get("/info").json()["workers"]
+        processes = {child.pid for child in psutil.Process(running.process.pid).children(recursive=True)}
+        assert worker["pid"] in processes
+        counted = re.search(r"^textcnn_pass_texts_sum (\S+)$", client.get("/metrics").text, flags=re.MULTILINE)
+        assert counted
+        return processes, float(counted[1])
+
+    with running.client() as client:
+        before, texts = figures()
+        assert all(client.post(path, json=body).status_code == 200 for path, body in bodies.items())
+        assert figures() == (before, texts + len(bodies))
 
 
 def test_the_table_of_clients_names_the_versions_that_are_tested() -> None:
