@@ -1,10 +1,12 @@
 """Watches the processes from the main one: restarts workers, swaps checkpoints, ends the service when it must."""
 
 import logging
+import math
 import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -32,6 +34,7 @@ class Supervisor:
         self._starting = len(channels)
         self._api_processes: Sequence[BaseProcess] = []
         self._ready_workers: set[int] = set()  # pids
+        self._due: dict[BaseProcess, float] = {}  # workers that have ended, and when (monotonic) another starts
         self._swap: Swap | None = None
         self._orders_in, self._orders_out = multiprocessing.Pipe(duplex=False)
 
@@ -62,8 +65,8 @@ class Supervisor:
         """Deal with what has happened; True when there is nothing to watch any more."""
         reports = self._server.reports
         swapping = self._swap.workers.values() if self._swap else ()
-        watched = (*self._server.inference_workers, *swapping, *self._api_processes)
-        ready = wait([self._orders_in, reports.reader, *self._channels, *(process.sentinel for process in watched)])
+        sentinels = [process.sentinel for process in (*self._living(), *swapping, *self._api_processes)]
+        ready = wait([self._orders_in, reports.reader, *self._channels, *sentinels], self._until_a_start())
         if self._orders_in in ready:
             if self._orders_in.recv_bytes() == b"stop":
                 return True
@@ -77,9 +80,10 @@ class Supervisor:
             return True
         if self._swap and (ended := [worker for worker in self._swap.workers.values() if worker.sentinel in ready]):
             self._end_swap(self._swap.fail(ended[0]))
-        for index, worker in enumerate(self._server.inference_workers):
+        for worker in self._living():
             if worker.sentinel in ready:
-                self._restart(index, worker)
+                self._bury(worker)
+        self._start_those_due()
         return False
 
     def _hear(self, end: Connection) -> None:
@@ -119,14 +123,29 @@ class Supervisor:
         if swap and swap.asker:
             swap.asker.answer(outcome)
 
-    def _restart(self, index: int, worker: BaseProcess) -> None:
-        """Start another worker in the place of one that has ended."""
+    def _living(self) -> list[BaseProcess]:
+        """The workers that have not ended as far as is known."""
+        return [worker for worker in self._server.inference_workers if worker not in self._due]
+
+    def _bury(self, worker: BaseProcess) -> None:
+        """Have another worker started in the place of one that has ended: at once, if it was ready before."""
         worker.join()
-        _logger.warning("worker %d (pid %d) ended with status %s; restarting it", index, worker.pid, worker.exitcode)
-        if worker.pid not in self._ready_workers and self._orders_in.poll(_RESTART_PAUSE_S):
-            return  # an order has come: it is dealt with first
-        self._metrics.add("worker_restarts_total")
-        self._server.inference_workers[index] = self._server.launch_single_inference_worker(self._server.lit_api, index)
+        _logger.warning("%s (pid %d) ended with status %s; restarting it", worker.name, worker.pid, worker.exitcode)
+        pause = 0.0 if worker.pid in self._ready_workers else _RESTART_PAUSE_S
+        self._due[worker] = time.monotonic() + pause
+
+    def _until_a_start(self) -> float | None:
+        """Seconds until the next worker is due; None while none is."""
+        return max(0.0, min(self._due.values()) - time.monotonic()) if self._due else None
+
+    def _start_those_due(self) -> None:
+        workers, now = self._server.inference_workers, time.monotonic()
+        self._due = {worker: due for worker, due in self._due.items() if worker in workers}  # a swap replaces some
+        for index, worker in enumerate(workers):
+            if self._due.get(worker, math.inf) <= now:
+                del self._due[worker]
+                self._metrics.add("worker_restarts_total")
+                workers[index] = self._server.launch_single_inference_worker(self._server.lit_api, index)
 
     def _give_up(self) -> None:
         _logger.error("an API process ended; ending the service")

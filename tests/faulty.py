@@ -41,7 +41,8 @@ class FaultyClassifier(FakeClassifier):
             raise RuntimeError("a network may fail")
         if UNPICKLABLE in texts:
             raise UnpicklableError
-        return [FakePrediction(text) for text in texts], FakeTiming(batch_size=len(texts))
+        counts = [len(text) for text in texts]
+        return [FakePrediction(text) for text in texts], FakeTiming(batch_size=len(texts), token_counts=counts)
 
 
 def load(checkpoint: str, device: str, threads: int, options: InferenceOptions) -> Classifier:

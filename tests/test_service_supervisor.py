@@ -1,0 +1,45 @@
+"""The watch over the workers; what it does for a whole service is in test_service_faults and test_service_reload."""
+
+import multiprocessing
+from multiprocessing.process import BaseProcess
+from types import SimpleNamespace
+
+import pytest
+
+from service.channels import WorkerReports
+from service.metrics import Metrics
+from service.supervisor import Supervisor
+
+
+def process() -> BaseProcess:
+    """One that ends at once."""
+    started = multiprocessing.get_context("fork").Process(target=len, args=((),))
+    started.start()
+    started.join()
+    return started
+
+
+def test_a_worker_that_cannot_load_does_not_keep_another_from_being_restarted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.supervisor._RESTART_PAUSE_S", 1e6)
+    started: list[int] = []
+
+    def launch(_: object, index: int) -> BaseProcess:
+        started.append(index)
+        return process()
+
+    crashing, working = process(), process()
+    server = SimpleNamespace(
+        inference_workers=[crashing], reports=WorkerReports(), lit_api=None, launch_single_inference_worker=launch
+    )
+    metrics = Metrics()
+    supervisor = Supervisor(server, [], metrics, lambda: None)
+    supervisor._ready_workers.add(working.pid or 0)
+    supervisor._step()  # the first was never ready: it rests
+    assert started == []
+    server.inference_workers.append(working)
+    supervisor._step()  # the second was, and ends meanwhile
+    assert started == [1]
+    assert "textcnn_worker_restarts_total 1" in metrics.exposition()
+    server.inference_workers[0] = process()  # another checkpoint takes the place of the first
+    supervisor._step()
+    assert crashing not in supervisor._due
