@@ -41,6 +41,20 @@ def test_logits_and_gradients_are_those_of_the_convolutions(
         torch.testing.assert_close(found, wanted)
 
 
+def test_in_half_precision_only_the_product_is_rounded() -> None:
+    network = build_network(TextCnnShape(vocab_size=VOCABULARY, embedding_dim=32, num_filters=8, dropout=0.0)).train()
+    pool_by_distinct_tokens(network.requires_grad_(True))
+    batch = pad([[5, 6, 7, 5], [7, 8]], [0, 2], 4)
+    expected = gradients(network, batch.input_ids, batch.attention_mask)
+    with torch.autocast("cpu", torch.bfloat16):
+        pooled = network.pool(batch.input_ids, batch.attention_mask.sum(dim=1))
+        found = gradients(network, batch.input_ids, batch.attention_mask)
+    assert pooled.dtype == torch.float32
+    assert not torch.equal(found[0], expected[0])
+    for rounded, exact in zip(found, expected, strict=True):
+        torch.testing.assert_close(rounded.float(), exact, rtol=0.05, atol=0.05 * exact.detach().abs().max().item())
+
+
 def test_only_distinct_tokens_are_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
     network = build_network(TextCnnShape(vocab_size=VOCABULARY, embedding_dim=4, num_filters=6)).train()
     pool_by_distinct_tokens(network)
@@ -57,8 +71,8 @@ def test_only_distinct_tokens_are_multiplied(monkeypatch: pytest.MonkeyPatch) ->
     assert rows == [4, 2]  # 5, 7, padding and the blank beyond; then the last layer
 
 
-@pytest.mark.parametrize(("flags", "used"), [((), True), (("--bf16",), False), (("--embedding_dropout", "0.1"), False)])
-def test_a_training_uses_it_where_it_is_exact(
+@pytest.mark.parametrize(("flags", "used"), [((), True), (("--bf16",), True), (("--embedding_dropout", "0.1"), False)])
+def test_a_training_uses_it_where_the_network_is_linear(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], used: bool
 ) -> None:
     calls: list[int] = []

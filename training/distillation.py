@@ -32,6 +32,7 @@ TEACHER_SHARE = 0.8  # of the loss of a text that has a label; of other texts it
 class Lesson:
     """What a teacher has to say."""
 
+    name: str  # of the teacher, as it was given
     teacher: Teacher
     train: TokenTensors  # the training texts and those without labels, all with the teacher's logits
     logits: Mapping[str, NDArray[np.float32]]  # (N, C) for the texts of each split that is measured
@@ -76,7 +77,7 @@ def learn_from_teacher(
     _check(data, arguments, training)
     name = arguments.teacher or ""
     if arguments.finetune_teacher:
-        name = str(finetune(name, data, cache.folder, training.use_cpu))
+        name = str(finetune(name, data, cache.folder, training.device))
     teacher = Teacher.load(name, data.labels, training.device)
     own = [*data.train.texts, *data.unlabelled]
     texts = own + augment(own, arguments.augmented_copies)
@@ -85,7 +86,7 @@ def learn_from_teacher(
     taught = teacher.logits(texts, cache.folder)  # (N, C)
     labels = np.stack([taught, _known(data, len(texts))], axis=1)  # (N, 2, C)
     tokens = cache.tokenize(tokenizer, texts)
-    return Lesson(teacher, TokenTensors(tokens, labels, train.layout), logits)
+    return Lesson(arguments.teacher or "", teacher, TokenTensors(tokens, labels, train.layout), logits)
 
 
 def _known(data: TextData, texts: int) -> NDArray[np.float32]:

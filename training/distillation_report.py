@@ -33,7 +33,7 @@ def distillation_report(
     """
     problem_type = str(prepared.network.config.problem_type)
     compute = metrics_for(problem_type, Scale())
-    report: dict[str, Any] = {"teacher": lesson.teacher.name, "texts": len(lesson.train)}
+    report: dict[str, Any] = {"teacher": lesson.name, "texts": len(lesson.train)}
     for split, logits in lesson.logits.items():
         answer = answers[split]
         agreement = _agreement(prepared, logits, np.asarray(answer.predictions), problem_type)

@@ -21,7 +21,7 @@ from model.network_textcnn import TextCnn
 
 
 def pool_by_distinct_tokens(network: TextCnn) -> None:
-    """Let `network` train this way on a CPU; evaluation, half precision, and what is not linear there stay as they are.
+    """Let `network` train this way on a CPU; evaluation, and what is not linear there, stay as they are.
 
     A GPU is faster with the convolutions: its time is in launching kernels and waiting for counts, not in arithmetic.
     """
@@ -38,15 +38,14 @@ class _DistinctPool:
     def __call__(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
         """Pooled features (B, K*F) of the first `lengths` (B,) ids of each row of `input_ids` (B, L)."""
         network = self._network
-        on_cpu = input_ids.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
-        if not (network.training and self._is_linear and on_cpu):
+        if not (network.training and self._is_linear and input_ids.device.type == "cpu"):
             return TextCnn.pool(network, input_ids, lengths)
         distinct, place = input_ids.unique(return_inverse=True)  # (U,), (B, L)
         embedded = functional.pad(network.embed(distinct[None])[0], (0, 0, 0, 1))  # (U+1, D), the last one is blank
         convs = [conv for conv in network.convs if isinstance(conv, nn.Conv1d)]
         weights = [conv.weight.permute(2, 0, 1).flatten(0, 1) for conv in convs]  # K x (k*F, D)
-        table = functional.linear(embedded, torch.cat(weights))  # (U+1, S*F)
-        table = table.view(-1, network.config.num_filters)  # ((U+1)*S, F)
+        table = functional.linear(embedded, torch.cat(weights))  # (U+1, S*F), with --bf16 of that precision
+        table = table.to(embedded.dtype).view(-1, network.config.num_filters)  # ((U+1)*S, F), sums are exact again
         rows = self._rows(place, lengths, blank=len(distinct))
         pooled: Tensor = _MaxOfSums.apply(table, *rows)  # type: ignore[no-untyped-call]  # (B, K*F)
         biases = [conv.bias for conv in convs if conv.bias is not None]

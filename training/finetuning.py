@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import DataCollatorWithPadding, PrinterCallback, ProgressCallback, Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -16,13 +17,21 @@ from training.metrics import best_metric, metrics_for
 from training.progress import ProgressLines
 from training.scaling import Scale
 from training.targets import MULTI, encode_targets
-from training.teacher import encode, load_transformer
+from training.teacher import encode, half_precision, load_transformer
 
 EPOCHS, BATCH, LEARNING_RATE = 4, 32, 5e-5  # Devlin et al. 2019, arXiv:1810.04805, appendix A.3
 _SEED = 0  # of its own: students of several seeds share a teacher
 
 
-def finetune(name: str, data: TextData, folder: Path, use_cpu: bool) -> Path:
+class _HalfPrecisionTrainer(Trainer):
+    """`Trainer` in bfloat16 where that is fast; `TrainingArguments.bf16` would switch it on for the student too."""
+
+    def autocast_smart_context_manager(self, cache_enabled: bool | None = True) -> torch.autocast:
+        """What forward passes run in."""
+        return torch.autocast(self.args.device.type, torch.bfloat16, enabled=half_precision(self.args.device))
+
+
+def finetune(name: str, data: TextData, folder: Path, device: torch.device) -> Path:
     """The folder of `name` fine-tuned on the training texts, best epoch by validation; found again by fingerprint.
 
     Raises `InputError` when `name` is no transformer. An interrupted fine-tuning goes on from its last epoch.
@@ -36,10 +45,11 @@ def finetune(name: str, data: TextData, folder: Path, use_cpu: bool) -> Path:
         problem_type=data.problem_type,
         id2label=labels,
         label2id={label: index for index, label in labels.items()},
+        **({"attn_implementation": "eager"} if device.type == "cpu" else {}),  # torch's own is slow backwards there
     )
     unfinished = finished.with_suffix(".training")
-    arguments = _arguments(unfinished, data, use_cpu)
-    trainer = Trainer(
+    arguments = _arguments(unfinished, data, device)
+    trainer = _HalfPrecisionTrainer(
         model=network,
         args=arguments,
         data_collator=DataCollatorWithPadding(tokenizer),
@@ -59,7 +69,7 @@ def finetune(name: str, data: TextData, folder: Path, use_cpu: bool) -> Path:
     return finished
 
 
-def _arguments(folder: Path, data: TextData, use_cpu: bool) -> TrainingArguments:
+def _arguments(folder: Path, data: TextData, device: torch.device) -> TrainingArguments:
     metric, greater = best_metric(None, data.problem_type, data.train.targets)
     return TrainingArguments(
         output_dir=str(folder),
@@ -76,7 +86,7 @@ def _arguments(folder: Path, data: TextData, use_cpu: bool) -> TrainingArguments
         metric_for_best_model=metric,
         greater_is_better=greater,
         seed=_SEED,
-        use_cpu=use_cpu,
+        use_cpu=device.type == "cpu",
         log_level="error",
     )
 

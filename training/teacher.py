@@ -21,24 +21,24 @@ from model.errors import InputError
 
 LONGEST = 512  # tokens; longer texts are cut for the teacher
 _BATCH = 64  # texts in a pass
+_HALF_PRECISION = ("amx_bf16", "avx512_bf16")  # instructions of a CPU
 _CHUNK = 2048  # texts between two writes; sorted by length within
 
 
 class Teacher:
     """A sequence classifier of transformers whose logits are in the order of `labels`."""
 
-    def __init__(self, name: str, network: Any, tokenizer: Any, order: list[int], device: torch.device) -> None:
-        self.name = name
+    def __init__(self, network: Any, tokenizer: Any, order: list[int], device: torch.device) -> None:
         self.parameters = sum(parameter.numel() for parameter in network.parameters())
         self.revision = _revision(network, tokenizer)
         self._network, self._tokenizer, self._order = network.to(device).eval(), tokenizer, order
-        self._device = device
+        self._device, self._half = device, half_precision(device)
 
     @classmethod
     def load(cls, name: str, labels: Sequence[str], device: torch.device) -> "Teacher":
         """The classifier in a folder or of a hub name; raises `InputError` when it is none for these classes."""
         network, tokenizer = load_transformer(name)
-        return cls(name, network, tokenizer, _order(name, network.config, labels), device)
+        return cls(network, tokenizer, _order(name, network.config, labels), device)
 
     def logits(self, texts: Sequence[str], folder: Path) -> NDArray[np.float32]:
         """Logits (N, C), those of an earlier call from `folder`; a call that was interrupted is gone on with."""
@@ -63,8 +63,17 @@ class Teacher:
         for start in range(0, len(texts), _BATCH):
             chosen = by_length[start : start + _BATCH]
             batch = encode(self._tokenizer, [texts[index] for index in chosen], padding=True, return_tensors="pt")
-            logits[chosen] = self._network(**batch.to(self._device)).logits.float().cpu().numpy()
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._half):
+                logits[chosen] = self._network(**batch.to(self._device)).logits.float().cpu().numpy()
         return logits
+
+
+def half_precision(device: torch.device) -> bool:
+    """Whether the device multiplies in bfloat16 by hardware, which makes a transformer several times as fast."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name) for name in _HALF_PRECISION)
 
 
 def load_transformer(name: str, **options: Any) -> tuple[Any, Any]:
