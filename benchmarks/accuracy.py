@@ -43,13 +43,14 @@ Run = dict[str, Any]
 def main() -> None:
     """Train and measure every set with every system and every seed."""
     arguments = _parse()
-    results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"runs": []}
+    path = arguments.results
+    results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"runs": []}
     results["environment"] = describe("python -m benchmarks.accuracy --data FOLDER")
     for folder in _data_sets(arguments.data, arguments.sets):
         for system in arguments.systems:
             for seed in arguments.seeds:
                 if run := measure(folder, system, seed, arguments.threads, arguments.flags):
-                    _keep(results, run)
+                    _keep(path, results, run)
                     print(f"{folder.name} {system} seed {seed}: {run['test']}, {run['train_seconds']} s", flush=True)
     print(table(results["runs"]))
 
@@ -116,13 +117,13 @@ def _rows(path: Path) -> Rows:
     return Rows([row["text"] for row in rows], [str(row["label"]) for row in rows if "label" in row])
 
 
-def _keep(results: dict[str, Any], run: Run) -> None:
+def _keep(path: Path, results: dict[str, Any], run: Run) -> None:
     def name(run: Run) -> tuple[Any, ...]:
         return run["data_set"], run["system"], run["flags"], run["seed"]
 
     results["runs"] = sorted([r for r in results["runs"] if name(r) != name(run)] + [run], key=name)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 def _data_sets(data: Path, wanted: list[str] | None) -> list[Path]:
@@ -142,6 +143,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--systems", nargs="+", choices=systems, default=systems, help="Ours and the peers.")
     parser.add_argument("--threads", type=int, default=1, help="Threads of each.")
     parser.add_argument("--flags", default="", help="Further flags of textcnn-train; peers are left out then.")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="File that the results are kept in.")
     return parser.parse_args()
 
 

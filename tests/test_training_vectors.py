@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from torch.nn import functional
 from transformers import BertConfig, BertModel
 
 from model.classifier import TextClassifier
@@ -19,7 +20,7 @@ from model.errors import InputError
 from model.tokenizer import train_tokenizer
 from tests.conftest import TINY, labelled_texts, train, write_json_lines
 from training.__main__ import main
-from training.vectors import read_transformer, read_vectors
+from training.vectors import DEVIATION, read_transformer, read_vectors
 
 WORDS = {"money": [1.0, 2.0, 3.0], "Parcel": [4.0, 5.0, 6.0], "parcel": [7.0, 8.0, 9.0], "Thank": [-1.0, 0.5, 0.0]}
 VOCABULARY = ["[PAD]", "[UNK]", "money", "parcel", "thank", "!"]
@@ -75,15 +76,16 @@ def test_words_with_spaces_are_passed_over(tmp_path: Path) -> None:
     assert vectors.found.tolist() == [False, False, True, False, False, False]
 
 
-def test_tokens_without_a_vector_get_noise_of_the_same_deviation(tmp_path: Path) -> None:
+def test_vectors_are_scaled_and_tokens_without_one_get_noise_of_the_same_deviation(tmp_path: Path) -> None:
     path = tmp_path / "v.txt"
     draw = np.random.default_rng(0)
-    path.write_text(text_lines({f"w{n}": draw.normal(scale=0.3, size=50).round(4).tolist() for n in range(200)}))
+    path.write_text(text_lines({f"w{n}": draw.normal(scale=0.05, size=50).round(4).tolist() for n in range(200)}))
     vectors = read_vectors(path, [f"w{n}" for n in range(400)])
     table = torch.zeros(400, 50)
     vectors.fill(table)
-    assert torch.equal(table[:200], vectors.table[:200])
-    assert 0.28 < float(table[200:].std()) < 0.32
+    assert torch.allclose(functional.normalize(table[:200]), functional.normalize(vectors.table[:200]))
+    assert float(table[:200].std()) == pytest.approx(DEVIATION, rel=1e-3)
+    assert float(table[200:].std()) == pytest.approx(DEVIATION, rel=0.05)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +122,7 @@ def test_modes_of_kim(tmp_path: Path, mode: str) -> None:
     path = tmp_path / "v.vec"
     path.write_text(text_lines(given_vectors))
     at = TINY.index("--embedding_dim")
-    flags = ["--vectors", str(path), "--embedding_mode", mode, "--num_train_epochs", "5"]
+    flags = ["--vectors", str(path), "--embedding_mode", mode, "--num_train_epochs", "9"]
     checkpoint = train_with_own_dimension(tmp_path, TINY[:at] + TINY[at + 2 :], flags)
     report = json.loads((checkpoint / "metrics.json").read_text())
     assert report["data"]["vectors"]["vocabulary_covered"] > 0.7
@@ -128,10 +130,10 @@ def test_modes_of_kim(tmp_path: Path, mode: str) -> None:
     assert json.loads((checkpoint / "config.json").read_text())["embedding_mode"] == mode
     vocabulary = json.loads((checkpoint / "tokenizer.json").read_text())["model"]["vocab"]
     rows = torch.tensor([vocabulary[word] for word in words])
-    start = torch.tensor([given_vectors[word] for word in words])
+    start = functional.normalize(torch.tensor([given_vectors[word] for word in words]))
     found = tables(checkpoint)
     assert set(found) == ({"embedding", "static_embedding"} if mode == "multichannel" else {"embedding"})
-    kept = {name for name, table in found.items() if torch.equal(table[rows], start)}
+    kept = {name for name, table in found.items() if torch.allclose(functional.normalize(table[rows]), start)}
     assert kept == {"static": {"embedding"}, "non_static": set(), "multichannel": {"static_embedding"}}[mode]
     assert report["test"]["accuracy"] > 0.8
     texts = [row["text"] for row in labelled_texts()]
@@ -170,7 +172,7 @@ def test_a_transformers_table_brings_its_tokenizer(tmp_path: Path, transformer: 
         "2",
     )
     expected = read_transformer(str(transformer), len(tables(checkpoint)["embedding"])).table
-    assert torch.equal(tables(checkpoint)["embedding"], expected)
+    assert torch.allclose(*(functional.normalize(table) for table in (tables(checkpoint)["embedding"], expected)))
     vocabularies = [
         json.loads((folder / "tokenizer.json").read_text())["model"] for folder in (transformer, checkpoint)
     ]

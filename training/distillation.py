@@ -11,7 +11,7 @@ from torch.nn import functional
 from transformers import PreTrainedTokenizerFast
 
 from model.errors import InputError
-from training.augmentation import augment
+from training.augmentation import augment, words_of
 from training.config import DataArguments
 from training.config_training import TextCnnTrainingArguments
 from training.data import TextData
@@ -80,7 +80,8 @@ def learn_from_teacher(
         name = str(finetune(name, data, cache.folder, training.device))
     teacher = Teacher.load(name, data.labels, training.device)
     own = [*data.train.texts, *data.unlabelled]
-    texts = own + augment(own, arguments.augmented_copies)
+    alike = teacher.alike(words_of(own)) if arguments.augmented_copies else {}
+    texts = own + augment(own, arguments.augmented_copies, alike)
     splits = {"validation": data.validation, **({} if data.test is None else {"test": data.test})}
     logits = {split: teacher.logits(rows.texts, cache.folder) for split, rows in splits.items()}
     taught = teacher.logits(texts, cache.folder)  # (N, C)

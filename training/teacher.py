@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 from transformers.utils import logging
 
 from model.errors import InputError
+from training.neighbours import neighbours
 
 # N texts, B texts of a batch, C classes.
 
@@ -54,6 +55,10 @@ class Teacher:
                     kept.flush()  # type: ignore[attr-defined]
                 bar.update(len(chunk))
         return np.array(kept)[:, self._order]
+
+    def alike(self, words: Iterable[str]) -> dict[str, list[str]]:
+        """For each word that it has an embedding of, those whose embeddings are nearest."""
+        return neighbours(words, self._tokenizer, self._network.get_input_embeddings().weight.cpu())
 
     @torch.inference_mode()
     def score(self, texts: Sequence[str]) -> NDArray[np.float32]:

@@ -19,6 +19,7 @@ from training.tokens import Tokens
 
 # V tokens of the vocabulary, D channels.
 
+DEVIATION = 0.3  # of embeddings that start from vectors: a step of Adam moves small numbers too far
 _LONGEST_WORD = 10_000  # bytes; what has no space for so long is no binary file of word2vec
 _PIECE = 1 << 20  # tokens that are looked up at a time
 _Entry = tuple[str, NDArray[np.float32]]  # a word and its vector
@@ -34,9 +35,10 @@ class Vectors:
 
     @torch.no_grad()
     def fill(self, embedding: Tensor) -> None:
-        """Put the vectors into `embedding` (V, D); tokens without one get noise of the same deviation (Kim 2014)."""
-        embedding.normal_(std=float(self.table[self.found].std(correction=0)))
-        embedding[self.found] = self.table[self.found]
+        """Put the vectors into `embedding` (V, D), scaled to `DEVIATION`; tokens without one get noise (Kim 2014)."""
+        embedding.normal_(std=DEVIATION)
+        found = self.table[self.found]
+        embedding[self.found] = found * (DEVIATION / found.std(correction=0))
 
     def coverage(self, tokens: Tokens) -> dict[str, float | str]:
         """Shares of the vocabulary and of the running tokens that have a vector."""
