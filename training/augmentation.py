@@ -46,7 +46,9 @@ def _ngram(words: list[str], draw: random.Random) -> list[str]:
 
 
 def _splice(own: list[str], other: list[str], draw: random.Random) -> list[str]:
-    return own[: draw.randint(1, len(own))] + other[draw.randint(1, max(1, len(other))) :]  # the first has no space before it
+    return (
+        own[: draw.randint(1, len(own))] + other[draw.randint(1, max(1, len(other))) :]
+    )  # the first has no space before it
 
 
 def _replace(words: list[str], alike: Mapping[str, Sequence[str]], draw: random.Random) -> list[str]:

@@ -115,7 +115,7 @@ class ModelArguments:
         "or folder or hub name of a transformer, whose tokenizer is then taken too."
     )
     embedding_mode: EmbeddingMode | None = flag(
-        "What becomes of the embeddings: random (from nothing), static (--vectors as they are), non_static (learnt on) "
+        "What becomes of the embeddings: random (from nothing), static (--vectors, kept), non_static (learnt on) "
         "or multichannel (one kept, one learnt on); non_static with --vectors, else random, when absent."
     )
     vocab_size: int = flag("Most tokens that a learnt tokenizer may have.", 16_000)
