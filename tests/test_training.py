@@ -188,6 +188,18 @@ def test_a_pretrained_tokenizer_from_a_folder(tmp_path: Path, checkpoint: Path) 
     assert vocabulary[0] == vocabulary[1]
 
 
+def test_both_widths_of_batches_learn_the_same(tmp_path: Path) -> None:
+    weights = []
+    for padding in ("longest", "max_length"):
+        (tmp_path / padding).mkdir()
+        flags = ["--padding", padding, "--max_length", "20", "--optim", "sgd", "--learning_rate", "0.1"]
+        folder = train(tmp_path / padding, labelled_texts(), *flags, "--report_to", "none", "--num_train_epochs", "2")
+        weights.append(load_file(folder / "model.safetensors"))
+        assert not (tmp_path / padding / "tensorboard").exists()
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(weights[1][name], tensor, atol=1e-6, rtol=0)
+
+
 def test_accumulated_steps_equal_one_larger_batch(tmp_path: Path) -> None:
     weights = []
     for name, size, steps in (("large", "16", "1"), ("small", "8", "2")):

@@ -110,6 +110,8 @@ def test_mistakes_in_a_file_name_file_and_key(tmp_path: Path, content: Any, mess
         (["--config", "none.yaml"], "config: cannot read 'none.yaml': No such file or directory"),
         (["--dataset", "name"], "give either --train_file FILE or --dataset NAME"),
         (["--validation_share", "1"], "validation_share must be between 0 and 1, got 1.0"),
+        (["--fp16"], "fp16 needs a GPU; on a CPU --bf16 halves the precision"),
+        (["--report_to", "clearml"], "report_to must be none, all or some of those installed here, tensorboard"),
         (["--vocab_size", "0"], "vocab_size must be at least 1, got 0"),
         (["--eval_strategy", "no"], "requires the save and eval strategy to match"),
     ],

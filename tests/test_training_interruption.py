@@ -21,6 +21,8 @@ from training.trainer import TextCnnTrainer
 
 pytestmark = pytest.mark.slow
 
+STEPS = ("--save_strategy", "steps", "--eval_strategy", "steps")
+
 
 def command(folder: Path, output: Path, *flags: str) -> list[str]:
     file = write_json_lines(folder / "texts.jsonl", labelled_texts())
@@ -65,9 +67,18 @@ def test_a_training_killed_while_it_writes_leaves_no_half_written_checkpoint(tmp
     assert {path.name for path in output.iterdir()} - {path.name for path in found} <= {".writing-checkpoint"}
 
 
-def test_kill_resume_and_finish(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [
+        (),
+        ("--optim", "adadelta", "--max_norm", "3", "--sampler", "weighted", "--bf16"),
+        ("--sparse_embedding", "on", "--sampler", "length_grouped", "--save_steps", "7", "--eval_steps", "7", *STEPS),
+    ],
+    ids=["plain", "adadelta", "sparse"],
+)
+def test_kill_resume_and_finish(tmp_path: Path, settings: tuple[str, ...]) -> None:
     output = tmp_path / "output"
-    flags = command(tmp_path, output, "--num_train_epochs", "40")
+    flags = command(tmp_path, output, "--num_train_epochs", "12", *settings)
     with subprocess.Popen([sys.executable, "-m", "training", *flags], stderr=subprocess.PIPE) as training:
         wait_for(lambda: len(checkpoints(output)) >= 2)
         training.kill()
@@ -75,7 +86,7 @@ def test_kill_resume_and_finish(tmp_path: Path) -> None:
     assert read_config(output).labels == ["delivery", "praise", "refund"]
     assert not checkpoints(output)
     uninterrupted = tmp_path / "uninterrupted"
-    assert main(command(tmp_path, uninterrupted, "--num_train_epochs", "40")) == 0
+    assert main(command(tmp_path, uninterrupted, "--num_train_epochs", "12", *settings)) == 0
     assert (output / "model.safetensors").read_bytes() == (uninterrupted / "model.safetensors").read_bytes()
 
 
@@ -143,20 +154,33 @@ def test_the_command_speaks_only_of_what_matters(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[0].split() == ["texts", "accuracy", "f1_macro", "loss"]
 
 
-def test_a_full_disk_is_one_sentence_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
-    """Files of more than so many blocks cannot be written: the limit strikes once the first checkpoint is there."""
+@pytest.mark.parametrize(
+    ("place", "method", "limit", "what"),
+    [
+        ("training.trainer.TextCnnTrainer", "_save_checkpoint", 4096, "checkpoint-18"),
+        ("training.trainer.TextCnnTrainer", "log", 1, "the logs"),
+        ("training.run", "save_checkpoint", 4096, "the checkpoint"),
+    ],
+    ids=["checkpoint", "logs", "end"],
+)
+def test_a_full_disk_is_one_sentence_and_keeps_the_last_checkpoint(
+    tmp_path: Path, place: str, method: str, limit: int, what: str
+) -> None:
+    """Files of more than so many bytes cannot be written: the limit strikes once the first checkpoint is there."""
     output = tmp_path / "output"
-    flags = command(tmp_path, output, "--embedding_dim", "300")
+    flags = command(tmp_path, output, "--embedding_dim", "300", "--num_train_epochs", "3")
     program = (
-        "import resource, signal, sys\n"
+        "import pydoc, resource, signal, sys\n"
+        "from pathlib import Path\n"
         "from training.__main__ import main\n"
-        "from training.trainer import TextCnnTrainer\n"
-        "save = TextCnnTrainer._save_checkpoint\n"
-        "def full(self, *rest):\n"
-        "    if self.state.epoch >= 2:\n"
-        "        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))\n"
-        "    save(self, *rest)\n"
-        "TextCnnTrainer._save_checkpoint = full\n"
+        "import training.run\n"
+        f"place, output = pydoc.locate({place!r}), Path({str(output)!r})\n"
+        f"write = place.{method}\n"
+        "def full(*arguments, **options):\n"
+        "    if any(output.glob('checkpoint-*')):\n"
+        f"        resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))\n"
+        "    return write(*arguments, **options)\n"
+        f"place.{method} = full\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
@@ -164,9 +188,9 @@ def test_a_full_disk_is_one_sentence_and_keeps_the_last_checkpoint(tmp_path: Pat
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     error = done.stderr.splitlines()[-1]
-    assert error.startswith(f"error: output_dir: cannot write checkpoint-18 in '{output}': ")
-    assert error.endswith("--resume_from_checkpoint true goes on from checkpoint-9")
-    assert [path.name for path in checkpoints(output)] == ["checkpoint-9"]
-    assert is_complete(output / "checkpoint-9")
-    assert load_file(output / "checkpoint-9" / "model.safetensors")
-    assert main([*flags, "--resume_from_checkpoint", "true", "--num_train_epochs", "3"]) == 0
+    assert error.startswith(f"error: output_dir: cannot write {what} in '{output}': ")
+    left = output / error.rpartition("--resume_from_checkpoint true goes on from ")[2]
+    assert is_complete(left)
+    assert load_file(left / "model.safetensors")
+    assert not (output / "config.json").exists()
+    assert main([*flags, "--resume_from_checkpoint", "true"]) == 0

@@ -1,5 +1,8 @@
 """The loss, its weights and the thresholds of several labels."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,8 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
 from model.errors import InputError
+from tests.conftest import labelled_texts
+from tests.trainers import trainer_of
 from training.objective import Objective, class_weights
 from training.targets import MULTI, REGRESSION, SINGLE
 from training.thresholds import choose_thresholds
@@ -81,6 +86,23 @@ def test_mistaken_weights(asked: list[str], message: str) -> None:
 def test_numbers_have_no_weights() -> None:
     with pytest.raises(InputError, match="class_weights are for classes, the problem is regression"):
         class_weights(["balanced"], ["a"], np.zeros(1), REGRESSION)
+
+
+def test_the_flags_reach_the_objective(tmp_path: Path) -> None:
+    """48 texts of each class, but 24 of praise."""
+    rows = [row for row in labelled_texts() if row["label"] != "praise" or "o" in row["text"][:5]]
+    few = sum(row["label"] == "praise" for row in rows)
+    assert 0 < few < 48
+
+    def objective(*flags: str) -> Any:
+        return trainer_of(tmp_path, rows, *flags).compute_loss_func
+
+    usual = objective()
+    assert (usual.label_smoothing, usual._class_weights) == (0.05, None)
+    assert objective("--label_smoothing_factor", "0.2").label_smoothing == 0.2
+    balanced = objective("--class_weights", "balanced")._class_weights
+    assert balanced.tolist() == pytest.approx([len(rows) / (3 * count) for count in (48, few, 48)])
+    assert objective("--class_weights", "praise=5")._class_weights.tolist() == [1, 5, 1]
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.booleans()), min_size=1, max_size=30))

@@ -1,5 +1,6 @@
 """Optimizers: what transformers has no name for, and rows of the embedding updated alone."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,10 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 from torch.optim import SGD, Adadelta, Adam, AdamW, Optimizer, RMSprop, SparseAdam
+from transformers import SchedulerType
 
 from model.errors import InputError
-from tests.conftest import TINY, labelled_texts, train, write_json_lines
+from tests.conftest import TINY, labelled_texts, train
 from training.__main__ import main
 from training.config import parse
 from training.optimizers import RowSparse, choose_row_sparse, clip_row_sparse
@@ -136,9 +138,91 @@ def test_max_norm_bounds_the_weights_of_each_class(tmp_path: Path) -> None:
     assert norms.max() > 0.39
 
 
+def test_scaled_gradients_are_clipped_and_applied_as_unscaled_ones() -> None:
+    """What fp16 does to a step, on a CPU."""
+    batch = torch.tensor([0, 1, 1, 3])
+    plain, scaled = build(True), build(True)
+    for network in (plain, scaled):
+        scaler = torch.amp.GradScaler("cpu", init_scale=1024, enabled=network is scaled)
+        optimizer = row_sparse(network)
+        scaler.scale(network(batch).square().sum()).backward()  # type: ignore[no-untyped-call]
+        scaler.unscale_(optimizer)
+        embedding = network[0]
+        assert isinstance(embedding, nn.Embedding)
+        clip_row_sparse(network, embedding, 0.1)
+        scaler.step(optimizer)
+    for one, other in zip(plain.parameters(), scaled.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+    assert not torch.equal(plain[1].weight, build(True)[1].weight)
+
+
 @pytest.mark.parametrize("precision", [[], ["--bf16"]])
-def test_training_with_row_sparse_updates(tmp_path: Path, precision: list[str]) -> None:
-    file = write_json_lines(tmp_path / "texts.jsonl", labelled_texts())
-    files = ["--train_file", str(file), "--validation_file", str(file)]
-    flags = ["--output_dir", str(tmp_path / "out"), *TINY, "--sparse_embedding", "on", "--max_grad_norm", "0.5"]
-    assert main([*files, *flags, *precision]) == 0
+def test_training_with_row_sparse_updates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: list[str]
+) -> None:
+    kinds: set[tuple[bool, torch.dtype]] = set()
+    forward = nn.Linear.forward
+
+    def spy(layer: nn.Linear, features: torch.Tensor) -> torch.Tensor:
+        logits = forward(layer, features)
+        kinds.add((layer.training, logits.dtype))
+        return logits
+
+    monkeypatch.setattr(nn.Linear, "forward", spy)
+    checkpoint = train(tmp_path, labelled_texts(), "--sparse_embedding", "on", "--max_grad_norm", "0.5", *precision)
+    assert (True, torch.bfloat16 if precision else torch.float32) in kinds
+    assert json.loads((checkpoint / "metrics.json").read_text())["test"]["accuracy"] > 0.9
+
+
+def test_clipping_bounds_a_step(tmp_path: Path) -> None:
+    weights = []
+    for rate in ("0", "1"):
+        (tmp_path / rate).mkdir()
+        flags = ("--optim", "sgd", "--learning_rate", rate, "--max_grad_norm", "0.01", "--max_steps", "1")
+        folder = train(tmp_path / rate, labelled_texts(), *flags, "--lr_scheduler_type", "constant")
+        weights.append(torch.cat([tensor.flatten() for tensor in load_file(folder / "model.safetensors").values()]))
+    assert float((weights[1] - weights[0]).norm()) == pytest.approx(0.01, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--optim", "lomo"], "error: optim: lomo cannot be made: You need to install `lomo_optim`"),
+        (
+            ["--lr_scheduler_type", "cosine_with_min_lr"],
+            "error: lr_scheduler_type: cosine_with_min_lr cannot be made: One of min_lr or min_lr_rate should be set",
+        ),
+    ],
+)
+def test_what_cannot_be_made_costs_no_earlier_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], message: str
+) -> None:
+    checkpoint = train(tmp_path, labelled_texts(), "--num_train_epochs", "1")
+    before = {path.name for path in checkpoint.iterdir()}
+    file = str(tmp_path / "texts.jsonl")
+    command = ["--train_file", file, "--output_dir", str(checkpoint), *TINY, "--overwrite_output_dir", *flags]
+    assert main(command) == 2
+    assert message in capsys.readouterr().err
+    assert {path.name for path in checkpoint.iterdir()} == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", SchedulerType)
+def test_every_scheduler_of_transformers(tmp_path: Path, kind: SchedulerType) -> None:
+    floor = {"min_lr": 1e-4}
+    needed = {
+        "cosine_with_min_lr": floor,
+        "cosine_warmup_with_min_lr": floor,
+        "warmup_stable_decay": {"num_decay_steps": 5},
+    }
+    options = json.dumps(needed.get(kind.value, {}))
+    train(
+        tmp_path,
+        labelled_texts(),
+        "--num_train_epochs",
+        "2",
+        "--lr_scheduler_type",
+        kind.value,
+        "--lr_scheduler_kwargs",
+        options,
+    )

@@ -1,11 +1,16 @@
 """The output folder: what is refused, what is deleted and, above all, what is not."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
-from model.errors import InputError
+from model.errors import InputError, UnwritableError
+from tests.conftest import TINY, labelled_texts, write_json_lines
+from training.__main__ import main
 from training.output import OutputFolder
 
 
@@ -96,6 +101,39 @@ def test_finishing_deletes_what_only_resuming_needs(tmp_path: Path) -> None:
     assert names(tmp_path) == {*FINISHED, "checkpoint-7/trainer_state.json"}
     OutputFolder(tmp_path).finish(keep_checkpoints=False)
     assert names(tmp_path) == set(FINISHED)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        SafetensorError("No space left on device"),
+        RuntimeError("[enforce fail] PytorchStreamWriter failed: No space left on device\nmore"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_full_disk_is_told_with_what_is_left(tmp_path: Path, error: Exception) -> None:
+    fill(tmp_path, "checkpoint-7/trainer_state.json", ".writing-checkpoint/checkpoint-8/half")
+    with pytest.raises(UnwritableError) as caught, OutputFolder(tmp_path).writing("checkpoint-8"):
+        raise error
+    assert str(caught.value).startswith(f"output_dir: cannot write checkpoint-8 in '{tmp_path}': ")
+    assert str(caught.value).endswith(
+        "No space left on device; --resume_from_checkpoint true goes on from checkpoint-7"
+    )
+    assert names(tmp_path) == {"checkpoint-7/trainer_state.json"}
+
+
+def test_a_folder_without_the_right_to_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path) != tmp_path)  # root may write everywhere
+    with pytest.raises(InputError, match=rf"output_dir: no right to write in '{tmp_path}'"):
+        OutputFolder.checked(tmp_path / "a" / "b", False, None)
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs Linux' /proc, where nobody can create a folder")
+def test_a_folder_that_cannot_be_created(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write_json_lines(tmp_path / "texts.jsonl", labelled_texts())
+    assert main(["--train_file", str(file), "--output_dir", "/proc/none", *TINY]) == 2
+    assert "error: output_dir: cannot write anything in '/proc/none': No such file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("inner", ["", "deeper"])

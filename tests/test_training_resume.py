@@ -62,6 +62,7 @@ SLOW = pytest.mark.slow
         pytest.param(["--optim", "sgd", "--momentum", "0.9", "--nesterov"], marks=SLOW),
         pytest.param(["--optim", "adam", "--lr_scheduler_type", "cosine"], marks=SLOW),
         pytest.param(["--optim", "adadelta", "--max_norm", "1"], marks=SLOW),
+        pytest.param(["--optim", "adamw_torch", "--weight_decay", "0.1"], marks=SLOW),
         pytest.param(["--optim", "adafactor"], marks=SLOW),
         pytest.param(["--optim", "adagrad", "--gradient_accumulation_steps", "2"], marks=SLOW),
         pytest.param(["--sampler", "sequential"], marks=SLOW),

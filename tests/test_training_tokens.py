@@ -40,6 +40,7 @@ def test_several_processes_give_the_same(tmp_path: Path) -> None:
     assert rows(TokenCache(tmp_path, processes=2), texts) == encode_batch(TOKENIZER, texts)
 
 
+@pytest.mark.slow
 def test_a_second_training_tokenizes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tokenized: list[str] = []
     encode = encode_batch

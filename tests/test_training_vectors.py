@@ -3,6 +3,7 @@
 import gzip
 import json
 import struct
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,20 @@ def test_any_words(tmp_path_factory: pytest.TempPathFactory, words: dict[str, in
     vectors = read_vectors(path, list(words))
     assert vectors.found.all()
     assert vectors.table[:, 0].tolist() == list(words.values())
+
+
+@pytest.mark.parametrize("kind", ["word2vec", "binary"])
+def test_only_the_vocabulary_is_kept(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / ("v.bin" if kind == "binary" else "v.txt")
+    path.write_bytes(content(kind, {**{f"w{number}": [1.5, 2.5, 3.5] for number in range(100_000)}, **WORDS}))
+    tracemalloc.start()
+    try:
+        vectors = read_vectors(path, VOCABULARY)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert vectors.found.sum() == 3
+    assert peak < 300_000 < path.stat().st_size
 
 
 def test_words_with_spaces_are_passed_over(tmp_path: Path) -> None:

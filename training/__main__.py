@@ -4,6 +4,7 @@ import logging
 import os
 import shlex
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -17,7 +18,7 @@ from training.output import OutputFolder
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train with the arguments of a command line; exit status 0, 2 for a user's mistake, 130 when interrupted."""
-    with _notes_on_stderr():
+    with _notes_on_stderr(), _threads_without_tracebacks():
         return run(lambda: _train(argv))
 
 
@@ -80,6 +81,21 @@ def _notes_on_stderr() -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
+
+
+@contextmanager
+def _threads_without_tracebacks() -> Iterator[None]:
+    """What TensorBoard's thread cannot write it hands to the training, which says so."""
+
+    def tell(error: threading.ExceptHookArgs) -> None:
+        if not isinstance(error.exc_value, OSError):
+            before(error)
+
+    before, threading.excepthook = threading.excepthook, tell
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 if __name__ == "__main__":

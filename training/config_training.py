@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
+from transformers.integrations import get_available_reporting_integrations
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 from transformers.training_args import OptimizerNames, ParallelMode, TrainingArguments
 
@@ -111,11 +112,14 @@ class TextCnnTrainingArguments(TrainingArguments):
         metric, direction = self.metric_for_best_model, self.greater_is_better
         device = resolve_device(self.device_name)
         self.use_cpu = self.use_cpu or device.type == "cpu"
+        if self.fp16 and self.use_cpu:
+            raise InputError("fp16 needs a GPU; on a CPU --bf16 halves the precision")
         optimizer = self.optim
         if optimizer in OWN_OPTIMIZERS:
             self.optim = "adamw_torch_fused"  # transformers knows no other names than its own
         super().__post_init__()  # type: ignore[no-untyped-call]
         self.optim = optimizer
+        self._require_reporters()
         if device.type == "cuda" and not self.use_cpu and self.parallel_mode != ParallelMode.DISTRIBUTED:
             self._use_only(device)
         # What is best depends on the problem type, which the data tell: see `training.trainer`.
@@ -149,6 +153,14 @@ class TextCnnTrainingArguments(TrainingArguments):
             raise InputError(f"autotune_minutes must be above 0, got {self.autotune_minutes}")
         if self.max_norm is not None and not self.max_norm > 0:
             raise InputError(f"max_norm must be above 0, got {self.max_norm}")
+
+    def _require_reporters(self) -> None:
+        known = get_available_reporting_integrations()
+        for name in self.report_to:
+            if name not in known:
+                raise InputError(
+                    f"report_to must be none, all or some of those installed here, {', '.join(known)}, got {name!r}"
+                )
 
     def _use_only(self, device: torch.device) -> None:
         """Train on one GPU: transformers would take the first, and split each batch over all (slower)."""

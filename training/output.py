@@ -66,14 +66,15 @@ class OutputFolder:
 
     def begin(self) -> None:
         """Create the folder, or delete what an earlier training left; when resuming, all but what that needs."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        (self.path / CONFIG).unlink(missing_ok=True)  # first: without it the rest is no checkpoint
-        for entry in list(self.path.iterdir()):
-            old_checkpoint = _CHECKPOINT.fullmatch(entry.name) and self.resume_from is None
-            if entry == self.resume_from:
-                continue
-            if old_checkpoint or _FINAL.fullmatch(entry.name) or _UNFINISHED.fullmatch(entry.name):
-                _delete(entry)
+        with self.writing("anything"):
+            self.path.mkdir(parents=True, exist_ok=True)
+            (self.path / CONFIG).unlink(missing_ok=True)  # first: without it the rest is no checkpoint
+            for entry in list(self.path.iterdir()):
+                if entry == self.resume_from:
+                    continue
+                old_checkpoint = _CHECKPOINT.fullmatch(entry.name) and self.resume_from is None
+                if old_checkpoint or _FINAL.fullmatch(entry.name) or _UNFINISHED.fullmatch(entry.name):
+                    _delete(entry)
 
     @contextmanager
     def writing(self, what: str) -> Iterator[None]:

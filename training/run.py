@@ -59,15 +59,18 @@ def train(
     torch.manual_seed(arguments.seed + arguments.process_index)  # every process drops other features
     objective = _objective(data, prepared, arguments, distilled=lesson is not None)
     material = prepared if lesson is None else replace(prepared, train=lesson.train)
-    trainer = TextCnnTrainer(material, arguments, data.problem_type, objective)
+    with folder.writing("anything"):  # it creates the folder
+        trainer = TextCnnTrainer(material, arguments, data.problem_type, objective)
     for callback in callbacks:
         trainer.add_callback(callback)
     if folder.resume_from is not None:
         _require_same_network(folder.resume_from, prepared)
+    trainer.require_optimizer()
     trainer.accelerator.wait_for_everyone()  # until all have looked at the folder
     if arguments.should_save:
         folder.begin()
-    outcome = trainer.train(resume_from_checkpoint=None if folder.resume_from is None else str(folder.resume_from))
+    with folder.writing("the logs"):  # all else says itself what it is
+        outcome = trainer.train(resume_from_checkpoint=None if folder.resume_from is None else str(folder.resume_from))
     splits = {"validation": prepared.validation, "test": prepared.test, **prepared.out_of_scope}
     answers = {name: trainer.predict(split) for name, split in splits.items() if split is not None}
     assessment = assess(prepared.network.config, answers, prepared.scale, data.problem_type, arguments)

@@ -24,6 +24,7 @@ from transformers import (
 from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer_utils import IntervalStrategy, rotate_checkpoints
 
+from model.errors import InputError
 from training.config_training import TextCnnTrainingArguments
 from training.distinct import pool_by_distinct_tokens
 from training.features import TokenTensors
@@ -114,6 +115,21 @@ class TextCnnTrainer(Trainer):
         self.optimizer = row_sparse(dense, self._embedding, self.args)
         return self.optimizer
 
+    def require_optimizer(self) -> None:
+        """Raise `InputError` where optimizer or scheduler cannot be made, for want of a package or of an argument."""
+        steps = {
+            "optim": self.create_optimizer,
+            "lr_scheduler_type": lambda: self.create_scheduler(num_training_steps=1),
+        }
+        for name, create in steps.items():
+            try:
+                create()
+            except (ImportError, RuntimeError, TypeError, ValueError) as error:
+                asked = getattr(self.args, name)
+                reason = str(error).splitlines()[0]
+                raise InputError(f"{name}: {getattr(asked, 'value', asked)} cannot be made: {reason}") from error
+        self.optimizer = self.lr_scheduler = None  # the training makes its own, once it knows its steps
+
     def _clip_grad_norm(self, model: nn.Module) -> Tensor:
         if not self._embedding.sparse:
             norm: Tensor = super()._clip_grad_norm(model)  # type: ignore[no-untyped-call]
@@ -139,9 +155,8 @@ class TextCnnTrainer(Trainer):
             multiprocessing_context=args.dataloader_multiprocessing_context,
             in_order=args.dataloader_in_order,
         )
-        non_blocking = self.accelerator.non_blocking
         prepared: DataLoader[dict[str, Tensor]] = prepare_data_loader(
-            loader, args.device, num_processes=1, process_index=0, put_on_device=True, non_blocking=non_blocking
+            loader, args.device, num_processes=1, process_index=0, put_on_device=True, non_blocking=True
         )
         return prepared
 
