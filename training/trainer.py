@@ -1,6 +1,6 @@
 """transformers' `Trainer` on ready-made tensors."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -117,7 +117,7 @@ class TextCnnTrainer(Trainer):
 
     def require_optimizer(self) -> None:
         """Raise `InputError` where optimizer or scheduler cannot be made, for want of a package or of an argument."""
-        steps = {
+        steps: dict[str, Callable[[], object]] = {
             "optim": self.create_optimizer,
             "lr_scheduler_type": lambda: self.create_scheduler(num_training_steps=1),
         }
