@@ -1,95 +1,36 @@
-"""Several checkpoints served by name, and one of them as a shadow that scores what the others have answered."""
+"""Several checkpoints served by name."""
 
 import asyncio
 import os
 import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from model.classifier import TextClassifier
-from model.errors import InputError
+from model.windows import Windows
 from service.config import DIALECTS, Limits
 from service.gateway import make_gateway
 from service.metrics import Metrics
 from service.schemas import InfoReply
-from service.served import Served, read_served
-from service.shadow import WAITING_PASSES, agree
+from service.served import Served
 from tests.checkpoints import TEXTS, write_checkpoint
-from tests.servers import Client, FakeClassifier, FakePrediction, RunningServer, application, eventually, run, server
+from tests.servers import FakeClassifier, RunningServer, application, eventually, run, server
 from tests.test_service_batcher import FakeLink
 from tests.test_service_metrics import samples
 from tests.test_service_reload import ADMIN, clients, reload
-
-
-def folder(path: Path) -> Path:
-    path.mkdir(parents=True)
-    (path / "config.json").write_text("{}")
-    return path
-
-
-def test_a_folder_alone_follows_its_name_and_several_keep_theirs(tmp_path: Path) -> None:
-    one, other = folder(tmp_path / "one"), folder(tmp_path / "rate=0.1")
-    (alone,) = read_served([str(one)])
-    assert (alone.folder, alone.name, alone.shown) == (str(one), None, "one")
-    (named,) = read_served([f"a={one}"])
-    assert (named.folder, named.name) == (str(one), "a")
-    (with_sign,) = read_served([str(other)])
-    assert (with_sign.folder, with_sign.shown) == (str(other), "rate=0.1")
-    several = read_served([f"a={one}", str(one), f"new-2.b={other}"], "one")
-    assert [(entry.name, entry.folder, entry.shadow) for entry in several] == [
-        ("a", str(one), False),
-        ("one", str(one), True),
-        ("new-2.b", str(other), False),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("entries", "shadow", "sentence"),
-    [
-        (["a={}", "a={}"], None, "checkpoint names must differ, got 'a' twice"),
-        (["{}", "{}"], None, "checkpoint names must differ, got 'one' twice"),
-        (["a={}", "b={}/nowhere"], None, "checkpoint folder does not exist: .*nowhere"),
-        (["a="], None, "checkpoint folder does not exist: ''"),
-        (["{}"], "one", "shadow must be the name of a checkpoint after the first, which answers, got 'one'"),
-        (["a={}", "b={}"], "a", "shadow must be the name .* got 'a'"),
-        (["a={}", "b={}"], "c", "shadow must be the name .* got 'c'"),
-    ],
-)
-def test_names_that_cannot_be(entries: list[str], shadow: str | None, sentence: str, tmp_path: Path) -> None:
-    one = folder(tmp_path / "one")
-    with pytest.raises(InputError, match=sentence):
-        read_served([entry.format(one) for entry in entries], shadow)
 
 
 def named(name: str, **options: Any) -> FakeClassifier:
     return FakeClassifier(name=name, revision=f"sha256:{name}", **options)
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await asyncio.sleep(0)
-
-
 async def metrics(client: httpx.AsyncClient) -> dict[str, float]:
     return samples((await client.get("/metrics")).text)
-
-
-async def compared(client: Client, texts: int) -> dict[str, float]:
-    """The metrics once the shadow has been through so many texts, scored or dropped."""
-    while True:
-        found = await metrics(client)
-        done = (f"textcnn_shadow_{what}_texts_total model={name}" for what in ("compared", "dropped") for name in "ab")
-        if sum(found.get(series, 0) for series in done) >= texts:
-            return found
-        await asyncio.sleep(0)  # the requests themselves let nobody else go ahead
 
 
 def test_each_model_answers_to_its_name_and_passes_never_mix() -> None:
@@ -148,11 +89,16 @@ def test_dialects_that_name_a_model_get_its_labels() -> None:
 
 def test_the_card_and_the_metrics_speak_of_every_model() -> None:
     async def scenario() -> None:
-        async with application(named("a"), others=[named("b", labels=["x"]), named("c")], shadow="c") as client:
+        second = named("b", labels=["x"], precision="bfloat16", windows=Windows(window=4, stride=2, pooling="max"))
+        async with application(named("a"), others=[second, named("c")], shadow="c") as client:
             info = InfoReply.model_validate_json((await client.get("/info")).content, strict=True)
             assert (info.model.name, info.labels) == ("a", ["a", "other", "third"])
             assert [(one.name, one.labels[0], one.shadow) for one in info.models] == [
                 *(("a", "a", False), ("b", "x", False), ("c", "a", True))
+            ]
+            assert [one.precision for one in info.models] == ["float32", "bfloat16", "float32"]
+            assert [one.windows and vars(one.windows) for one in info.models] == [
+                *(None, {"window": 4, "stride": 2, "pooling": "max"}, None)
             ]
             assert [worker.model for worker in info.workers] == ["a", "b", "c"]
             assert (await client.get("/ready")).json() == {"status": "ready", "workers_ready": 3}
@@ -218,93 +164,6 @@ def test_a_reload_is_for_the_model_that_is_named() -> None:
             assert len(asked) == 3
 
     run(scenario())
-
-
-class Contrary(FakeClassifier):
-    """Labels texts that begin with "no" otherwise than `FakeClassifier`."""
-
-    def classify(self, texts: Any, top_k: int | None = None, explained: Any = None) -> Any:
-        found, timing = super().classify(texts, top_k, explained)
-        timing.inference_ms = 0.5
-        return [FakePrediction("nay" if one.text.startswith("no") else one.text) for one in found], timing
-
-
-def test_the_shadow_is_compared_and_never_answers() -> None:
-    async def scenario() -> None:
-        async with application(named("a"), others=[named("b"), Contrary(name="c")], shadow="c") as client:
-            replies = [
-                await client.post("/predict", json={"inputs": ["yes", "no 1"], "top_k": 1}),
-                await client.post("/predict", json={"inputs": ["no 2"], "explain": True, "model": "b"}),
-            ]
-            await client.post("/predict", json={"inputs": []})
-            assert [item["label"] for reply in replies for item in reply.json()["predictions"]] == [
-                *("yes", "no 1", "no 2")
-            ]
-            found = await compared(client, 3)
-            for name, texts, agreeing in (("a", 2, 1), ("b", 1, 0)):
-                assert found[f"textcnn_shadow_compared_texts_total model={name}"] == texts
-                assert found[f"textcnn_shadow_agreeing_texts_total model={name}"] == agreeing
-                assert found[f"textcnn_shadow_dropped_texts_total model={name}"] == 0
-            assert found["textcnn_shadow_inference_seconds_count"] == 2
-            assert found["textcnn_shadow_inference_seconds_sum"] == pytest.approx(1e-3)
-            assert found["textcnn_shadow_request_seconds_sum"] > 0
-            # What requests have cost is told without it.
-            assert found["textcnn_pass_texts_count"] == 2
-            assert found["textcnn_inference_seconds_sum"] == 0
-
-    run(scenario())
-
-
-def test_a_busy_shadow_drops_and_delays_nobody() -> None:
-    proceed = threading.Event()
-    slow = named("c", before=lambda texts: [proceed.wait(10)])
-
-    async def scenario() -> None:
-        async with application(named("a"), Limits(max_batch_size=1), others=[slow], shadow="c") as client:
-            for number in range(WAITING_PASSES + 3):
-                assert (await client.post("/predict", json={"inputs": str(number)})).status_code == 200
-            await asyncio.sleep(0)  # the last reply has been written: its turn has come
-            shadow = client.gateway.pools[1].batcher
-            assert shadow.in_flight == WAITING_PASSES
-            assert (await metrics(client))["textcnn_shadow_dropped_texts_total model=a"] == 3
-            proceed.set()
-            found = await compared(client, WAITING_PASSES + 3)
-            assert found["textcnn_shadow_agreeing_texts_total model=a"] == WAITING_PASSES
-            assert shadow.in_flight == 0
-
-    run(scenario())
-
-
-def test_a_shadow_that_fails_is_counted_and_hurts_nobody() -> None:
-    def fail(texts: Any) -> None:
-        raise RuntimeError("a network may fail")
-
-    async def scenario() -> None:
-        async with application(named("a"), others=[named("c", before=fail)], shadow="c") as client:
-            assert (await client.post("/predict", json={"inputs": ["t", "u"]})).status_code == 200
-            found = await compared(client, 2)
-            assert found["textcnn_shadow_dropped_texts_total model=a"] == 2
-            shadow = client.gateway.pools[1]
-            shadow.batcher.links[0].close()  # as if it had died
-            await until(lambda: not shadow.ready)
-            assert (await client.get("/ready")).status_code == 200
-            assert (await client.post("/predict", json={"inputs": "t"})).status_code == 200
-            assert len((await client.get("/info")).json()["models"]) == 2
-
-    run(scenario())
-
-
-@given(label=st.sampled_from("xy"), labels=st.lists(st.sampled_from("xyz"), unique=True))
-def test_predictions_agree_by_what_they_say_whatever_the_scores(label: str, labels: list[str]) -> None:
-    single, multi = {"label": label, "score": 0.5}, {"label": label, "labels": labels}
-    assert agree(single, {"label": label, "score": 0.9})
-    assert not agree(single, {"label": "z", "score": 0.5})
-    assert agree(multi, {"label": "z", "labels": labels[::-1]})
-    assert not agree(multi, {"label": label, "labels": [*labels, "w"]})
-    assert not agree(single, multi)
-    assert agree({"value": -100.0}, {"value": -100.9})
-    assert not agree({"value": -100.0}, {"value": -102.0})
-    assert not agree({"value": 1.0}, single)
 
 
 @pytest.fixture(scope="module")
