@@ -22,16 +22,18 @@ def local_folder(checkpoint: str) -> str:
     match = _NAME.fullmatch(name)
     if match is None:
         raise InputError(f"checkpoint must be a folder or {SCHEME}organisation/name[@revision], got {checkpoint!r}")
-    import httpx
     from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    # Errors of the library that it speaks HTTP with come through as they are; which one that is, its version decides.
+    transport_error: type[Exception] = HfHubHTTPError.__bases__[0]
 
     folder = Path(constants.HF_HOME) / "textcnn" / name  # its last part names the model
     try:
         snapshot_download(
             match["repository"], revision=match["revision"], local_dir=folder, allow_patterns=_DATA, etag_timeout=5
         )
-    except (OSError, HFValidationError, httpx.HTTPError) as error:
+    except (OSError, HFValidationError, transport_error) as error:
         raise InputError(f"checkpoint {checkpoint!r} cannot be fetched ({_first_sentence(error)})") from error
     return str(folder)
 

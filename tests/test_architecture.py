@@ -21,15 +21,20 @@ def sources(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
 
 
-def imported_packages(path: Path) -> set[str]:
-    """Packages of ours that a file imports, wherever in the file."""
+def imported(path: Path) -> set[str]:
+    """Packages that a file imports, wherever in the file."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             found.add(node.module.split(".")[0])
-    return found & {*PACKAGES, "tests", "benchmarks"}
+    return found
+
+
+def imported_packages(path: Path) -> set[str]:
+    """Those of ours."""
+    return imported(path) & {*PACKAGES, "tests", "benchmarks"}
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -1,14 +1,57 @@
 """The built wheel, installed elsewhere, has all that the commands need."""
 
+import importlib.metadata
 import json
+import re
 import subprocess
 import sys
+import tomllib
 import venv
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+
+from tests.test_architecture import imported
 
 ROOT = Path(__file__).parents[1]
+
+
+# What these files import comes with an extra; they are imported when it is asked for.
+EXTRAS = {"export.py": "onnx", "folders.py": "ray", "rows.py": "ray", "client.py": "client"}
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@cache
+def brought_by(requirements: tuple[str, ...]) -> set[str]:
+    """Distributions that come along, those that these need in turn included."""
+    found, waiting = set(), [Requirement(text) for text in requirements]
+    while waiting:
+        requirement = waiting.pop()
+        name, extras = normal(requirement.name), requirement.extras or {""}
+        if (name, *sorted(extras)) not in found:
+            found.add((name, *sorted(extras)))
+            with suppress(importlib.metadata.PackageNotFoundError):
+                needed = map(Requirement, importlib.metadata.requires(name) or [])
+                waiting += [
+                    one for one in needed if not one.marker or any(one.marker.evaluate({"extra": e}) for e in extras)
+                ]
+    return {name for name, *_ in found}
+
+
+def test_what_serving_imports_comes_with_its_dependencies() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    distributions = importlib.metadata.packages_distributions()
+    for path in [*(ROOT / "model").rglob("*.py"), *(ROOT / "service").rglob("*.py")]:
+        extra = project["optional-dependencies"][EXTRAS[path.name]] if path.name in EXTRAS else []
+        there = brought_by((*project["dependencies"], *extra))
+        for package in imported(path) - {"model", "service"} - sys.stdlib_module_names:
+            assert there & set(map(normal, distributions[package])), f"{path} imports {package}"
 
 
 @pytest.mark.slow

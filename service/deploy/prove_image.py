@@ -23,10 +23,11 @@ BASE, IMAGE, CONTAINER = "localhost/debian-python", "localhost/textcnn-service",
 BASE_PACKAGES = "python3,python3-venv,python3-pip,python-is-python3,ca-certificates"  # what python:3.11-slim brings
 PIP = r"printf '[global]\nno-index = true\nfind-links = /wheelhouse\n' > $1/etc/pip.conf"
 # As a strict cluster would: a read-only root, no capability, no way to gain one. podman would raise the two limits,
-# which a root that is confined itself may not.
+# which a root that is confined itself may not, and have systemd ask the health check, which we do.
 STRICT = (
     *("--network", "none", "--read-only", "--read-only-tmpfs=false", "--tmpfs", "/tmp", "--cap-drop", "all"),
     *("--security-opt", "no-new-privileges", "--ulimit", "nofile=4096:4096", "--ulimit", "nproc=4096:4096"),
+    *("--health-interval", "disable"),
 )
 ASK = """
 import json, urllib.request
