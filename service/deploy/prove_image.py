@@ -20,12 +20,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 BASE, IMAGE, CONTAINER = "localhost/debian-python", "localhost/textcnn-service", "textcnn-proof"
+HUB = "textcnn-proof-hub"
 BASE_PACKAGES = "python3,python3-venv,python3-pip,python-is-python3,ca-certificates"  # what python:3.11-slim brings
 PIP = r"printf '[global]\nno-index = true\nfind-links = /wheelhouse\n' > $1/etc/pip.conf"
 # As a strict cluster would: a read-only root, no capability, no way to gain one. podman would raise the two limits,
 # which a root that is confined itself may not, and have systemd ask the health check, which we do.
 STRICT = (
-    *("--network", "none", "--read-only", "--read-only-tmpfs=false", "--tmpfs", "/tmp", "--cap-drop", "all"),
+    *("--read-only", "--read-only-tmpfs=false", "--tmpfs", "/tmp", "--cap-drop", "all"),
     *("--security-opt", "no-new-privileges", "--ulimit", "nofile=4096:4096", "--ulimit", "nproc=4096:4096"),
     *("--health-interval", "disable"),
 )
@@ -49,9 +50,11 @@ def main() -> None:
     with container("--checkpoint", "/models/quickstart"):
         check("quickstart")
     volume = podman("image", "mount", IMAGE)  # a checkpoint that is mounted: the image's own, by another name
-    with container("--checkpoint", "/models/mine", mount=f"{volume}/models/quickstart:/models/mine:ro"):
+    with container("--checkpoint", "/models/mine", options=("--volume", f"{volume}/models/quickstart:/models/mine:ro")):
         check("mine")
     podman("image", "unmount", IMAGE)
+    with hub() as options, container("--checkpoint", "hf://shop/intents", options=options):
+        check("intents")
     print("proven: starts, is healthy, answers and stops as process 1, not as root, on a read-only root")
 
 
@@ -96,9 +99,21 @@ def layers() -> Iterator[tuple[int, str]]:
 
 
 @contextmanager
-def container(*command: str, mount: str = "") -> Iterator[None]:
+def hub() -> Iterator[tuple[str, ...]]:
+    """A hub with the image's checkpoint as shop/intents; yields what a container needs to ask it."""
+    files = ("--network", "none", "--volume", f"{ROOT}/tests/hub.py:/hub.py:ro", "--entrypoint", "python")
+    podman("run", "--detach", "--name", HUB, *files, *STRICT, IMAGE, "/hub.py", "/models/quickstart", "8080")
+    try:
+        yield ("--network", f"container:{HUB}", "--env", "HF_ENDPOINT=http://127.0.0.1:8080")
+    finally:
+        podman("rm", "--force", "--time", "0", HUB)
+
+
+@contextmanager
+def container(*command: str, options: tuple[str, ...] = ()) -> Iterator[None]:
     """The running service; it has to stop on SIGTERM with status 0."""
-    podman("run", "--detach", "--name", CONTAINER, *STRICT, *(["--volume", mount] if mount else []), IMAGE, *command)
+    network = () if "--network" in options else ("--network", "none")
+    podman("run", "--detach", "--name", CONTAINER, *STRICT, *network, *options, IMAGE, *command)
     started = time.monotonic()
     try:
         while "Serving " not in (said := podman("logs", CONTAINER)):
