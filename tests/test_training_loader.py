@@ -29,6 +29,7 @@ def test_every_knob_is_effective(tmp_path: Path, flags: list[str], name: str, us
         trainer = trainer_of(tmp_path, labelled_texts(), *given)
         assert getattr(trainer.get_train_dataloader(), name) == expected
         assert getattr(trainer.get_eval_dataloader(), name) == expected
+        assert trainer.get_train_dataloader()._non_blocking  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("pinned", [True, False])

@@ -1,7 +1,10 @@
 """How fast a training is: the time of its steps on the device, and the texts and tokens in them."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from model.device import DeviceMeasurement, DeviceTimer, HostMeasurement
 
@@ -57,3 +60,18 @@ class StepClock:
             "step_samples_per_second": texts * per_second,
             "step_tokens_per_second": tokens * per_second,
         }
+
+
+class StepTimes(TrainerCallback):
+    """Starts and stops the clock of a step."""
+
+    def __init__(self, clock: StepClock) -> None:
+        self._clock = clock
+
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """The first batch is there."""
+        self._clock.begin()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """The weights are updated."""
+        self._clock.end()

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.data_loader import prepare_data_loader
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
@@ -16,9 +15,6 @@ from transformers import (
     PrinterCallback,
     ProgressCallback,
     Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
     TrainingArguments,
 )
 from transformers.integrations.integration_utils import TensorBoardCallback
@@ -28,14 +24,14 @@ from model.errors import InputError
 from training.config_training import TextCnnTrainingArguments
 from training.distinct import pool_by_distinct_tokens
 from training.features import TokenTensors
+from training.loading import as_it_is, training_loader
 from training.metrics import metrics_for
 from training.objective import Objective
 from training.optimizers import MaxNorm, choose_row_sparse, clip_row_sparse, own_optimizer, row_sparse
 from training.output import STAGING, STATE, OutputFolder
 from training.preparation import Prepared
 from training.progress import ProgressLines
-from training.sampling import EpochBatches, training_order
-from training.steps import StepClock
+from training.steps import StepClock, StepTimes
 
 
 class TextCnnTrainer(Trainer):
@@ -50,7 +46,7 @@ class TextCnnTrainer(Trainer):
         super().__init__(
             model=prepared.network,
             args=args,
-            data_collator=_as_it_is,
+            data_collator=as_it_is,
             train_dataset=prepared.train,
             eval_dataset=prepared.validation,
             processing_class=prepared.tokenizer,
@@ -68,7 +64,7 @@ class TextCnnTrainer(Trainer):
         if args.max_norm is not None:
             self.add_callback(MaxNorm(prepared.network.network.classifier, args.max_norm))
         self.clock = StepClock(args.device, args.world_size)
-        self.add_callback(_StepTimes(self.clock))
+        self.add_callback(StepTimes(self.clock))
         self._move_tensorboard()
         self.remove_callback(ProgressCallback)  # both write every log to stdout
         self.remove_callback(PrinterCallback)
@@ -143,22 +139,7 @@ class TextCnnTrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """Whole batches of the rows that the sampler draws, moved to the device of this process."""
-        args, dataset = self.args, self.train_dataset
-        loader = DataLoader(
-            dataset,
-            batch_sampler=self._batches(),  # type: ignore[arg-type]  # a batch of rows is a tensor
-            collate_fn=_as_it_is,
-            num_workers=args.dataloader_num_workers,
-            pin_memory=args.dataloader_pin_memory and dataset.token_ids.device.type == "cpu",
-            persistent_workers=args.dataloader_persistent_workers,
-            prefetch_factor=args.dataloader_prefetch_factor,
-            multiprocessing_context=args.dataloader_multiprocessing_context,
-            in_order=args.dataloader_in_order,
-        )
-        prepared: DataLoader[dict[str, Tensor]] = prepare_data_loader(
-            loader, args.device, num_processes=1, process_index=0, put_on_device=True, non_blocking=True
-        )
-        return prepared
+        return training_loader(self.train_dataset, self.args, self._train_batch_size)
 
     def _get_dataloader(self, *arguments: Any, **options: Any) -> DataLoader[dict[str, Tensor]]:
         """Batches to evaluate on; `dataloader_drop_last` is for training and leaves out no text here."""
@@ -168,17 +149,6 @@ class TextCnnTrainer(Trainer):
         finally:
             self.args.dataloader_drop_last = drop_last
         return loader
-
-    def _batches(self) -> EpochBatches:
-        args, dataset = self.args, self.train_dataset
-        step = self._train_batch_size * args.world_size
-        labels = dataset.labels.cpu().numpy()
-        order, rows = training_order(
-            args.sampler or "random", args.sampler_replacement, args.sampler_num_samples, labels, dataset.lengths, step
-        )
-        seed = args.seed if args.data_seed is None else args.data_seed
-        process = (args.process_index, args.world_size)
-        return EpochBatches(order, rows, self._train_batch_size, seed, args.dataloader_drop_last, *process)
 
     def _get_num_items_in_batch(self, batch_samples: list[dict[str, Tensor]], device: torch.device) -> Tensor | int:
         """Labels of a step, of all processes together: what the summed loss is divided by."""
@@ -217,21 +187,3 @@ class TextCnnTrainer(Trainer):
             yield
         finally:
             self.args.output_dir = folder
-
-
-class _StepTimes(TrainerCallback):
-    """Starts and stops the clock of a step."""
-
-    def __init__(self, clock: StepClock) -> None:
-        self._clock = clock
-
-    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self._clock.begin()
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self._clock.end()
-
-
-def _as_it_is(batch: Any) -> Any:
-    """The collator: `TokenTensors` gives whole batches."""
-    return batch
