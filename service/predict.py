@@ -5,8 +5,9 @@ from pydantic_core import to_json
 from .endpoint import Endpoint, Incoming, Query, Reply
 from .errors import ErrorType, ServiceError
 from .job import Job
+from .parsing import parse_request
 from .pool import Pool
-from .schemas import PredictRequest, parse_request
+from .schemas import PredictRequest
 from .wire import Options
 
 

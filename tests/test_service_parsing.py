@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from service.config import Limits
 from service.errors import ErrorType, ServiceError
-from service.schemas import ErrorReply, PredictRequest, parse_request
+from service.parsing import parse_request
+from service.schemas import ErrorReply, PredictRequest
 
 LIMITS = Limits(max_texts=3, max_characters=20)
 json_values = st.recursive(
