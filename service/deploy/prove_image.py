@@ -58,14 +58,19 @@ def main() -> None:
     print("proven: starts, is healthy, answers and stops as process 1, not as root, on a read-only root")
 
 
-def run(*command: str) -> str:
+def run(*command: str, stderr: int | None = None) -> str:
     """What a command writes to stdout; its failure ends the proof."""
-    return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout.strip()
+    return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, stderr=stderr).stdout.strip()
 
 
-def podman(*command: str) -> str:
+def podman(*command: str, stderr: int | None = None) -> str:
     """What podman says."""
-    return run("podman", "--runtime", "runc", *command)
+    return run("podman", "--runtime", "runc", *command, stderr=stderr)
+
+
+def logs() -> str:
+    """All that the service has written."""
+    return podman("logs", CONTAINER, stderr=subprocess.STDOUT)
 
 
 def fetch(wheels: Path) -> None:
@@ -116,15 +121,16 @@ def container(*command: str, options: tuple[str, ...] = ()) -> Iterator[None]:
     podman("run", "--detach", "--name", CONTAINER, *STRICT, *network, *options, IMAGE, *command)
     started = time.monotonic()
     try:
-        while "Serving " not in (said := podman("logs", CONTAINER)):
+        while "\nServing " not in (said := f"\n{logs()}"):
             assert podman("inspect", "--format", "{{.State.Running}}", CONTAINER) == "true", f"ended: {said}"
             assert time.monotonic() - started < 60, f"does not serve after a minute: {said}"
             time.sleep(0.1)
-        print(f"{said.splitlines()[0]}, {time.monotonic() - started:.1f} s after its start")
+        greeting = next(line for line in said.splitlines() if line.startswith("Serving "))
+        print(f"{greeting}, {time.monotonic() - started:.1f} s after its start")
         yield
         begun = time.monotonic()
         podman("stop", "--time", "40", CONTAINER)
-        assert podman("inspect", "--format", "{{.State.ExitCode}}", CONTAINER) == "0", podman("logs", CONTAINER)
+        assert podman("inspect", "--format", "{{.State.ExitCode}}", CONTAINER) == "0", logs()
         print(f"stopped with status 0, {time.monotonic() - begun:.1f} s after SIGTERM")
     finally:
         podman("rm", "--force", CONTAINER)
