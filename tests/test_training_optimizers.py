@@ -184,26 +184,22 @@ def test_clipping_bounds_a_step(tmp_path: Path) -> None:
     assert float((weights[1] - weights[0]).norm()) == pytest.approx(0.01, rel=1e-2)
 
 
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--optim", "lomo"], "error: optim: lomo cannot be made: You need to install `lomo_optim`"),
-        (
-            ["--lr_scheduler_type", "cosine_with_min_lr"],
-            "error: lr_scheduler_type: cosine_with_min_lr cannot be made: One of min_lr or min_lr_rate should be set",
-        ),
-    ],
-)
-def test_what_cannot_be_made_costs_no_earlier_result(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], message: str
-) -> None:
+def test_what_cannot_be_made_costs_no_earlier_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     checkpoint = train(tmp_path, labelled_texts(), "--num_train_epochs", "1")
     before = {path.name for path in checkpoint.iterdir()}
-    file = str(tmp_path / "texts.jsonl")
-    command = ["--train_file", file, "--output_dir", str(checkpoint), *TINY, "--overwrite_output_dir", *flags]
-    assert main(command) == 2
-    assert message in capsys.readouterr().err
-    assert {path.name for path in checkpoint.iterdir()} == before
+    command = ["--train_file", str(tmp_path / "texts.jsonl"), "--output_dir", str(checkpoint), *TINY]
+    for flags, message in (
+        ("--optim lomo", "optim: lomo cannot be made: You need to install `lomo_optim`"),
+        (
+            "--lr_scheduler_type cosine_with_min_lr",
+            "lr_scheduler_type: cosine_with_min_lr cannot be made: One of min_lr",
+        ),
+        ("--sampler_num_samples 3 --dataloader_drop_last", "dataloader_drop_last leaves no step"),
+        ("--sampler weighted --sampler_replacement false", "sampler_num_samples must be below the 130 training rows"),
+    ):
+        assert main([*command, "--overwrite_output_dir", *flags.split()]) == 2
+        assert f"error: {message}" in capsys.readouterr().err
+        assert {path.name for path in checkpoint.iterdir()} == before
 
 
 @pytest.mark.slow

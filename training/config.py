@@ -179,6 +179,6 @@ def parse(argv: Sequence[str] | None) -> tuple[DataArguments, ModelArguments, Te
         data, model, training = parser.parse(arguments)
     except InputError:
         raise
-    except ValueError as error:  # what TrainingArguments says of values that don't go together
+    except (ImportError, ValueError) as error:  # what TrainingArguments says of packages and of values that don't fit
         raise InputError(" ".join(str(error).split())) from error
     return data, model, training

@@ -19,6 +19,19 @@ OWN_OPTIMIZERS = ("adam", "adadelta")  # beside those of transformers
 LEARNING_RATE = 2e-3
 LEARNING_RATES = {"adadelta": 1.0}  # its steps have the right size by themselves
 
+_LEAST = {  # values that a number may have
+    **dict.fromkeys(("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"), 1),
+    **dict.fromkeys(("dataloader_num_workers", "early_stopping_patience", "seed"), 0),
+}
+_USELESS = {  # flags of transformers, with the value that goes and what the other one would break
+    "eval_do_concat_batches": (True, "the metrics look at all logits together"),
+    "prediction_loss_only": (False, "the metrics look at the logits"),
+    "batch_eval_metrics": (False, "the metrics look at all logits together"),
+    "gradient_checkpointing": (False, "a text CNN has no layers worth computing twice"),
+    "activation_checkpointing": (False, "a text CNN has no layers worth computing twice"),
+    "use_liger_kernel": (False, "a text CNN has no layer that it replaces"),
+}
+
 
 @dataclass
 class TextCnnTrainingArguments(TrainingArguments):
@@ -105,6 +118,7 @@ class TextCnnTrainingArguments(TrainingArguments):
         if not self.output_dir:
             raise InputError("output_dir: give --output_dir FOLDER, where the checkpoint is to be written")
         self.remove_unused_columns = False  # a batch is a dict of tensors by the time a collator could look at columns
+        self._require_sense()
         self._settle_sampler()
         self._settle_optimizer()
         if not 0 < self.in_scope_acceptance <= 1:
@@ -124,6 +138,19 @@ class TextCnnTrainingArguments(TrainingArguments):
             self._use_only(device)
         # What is best depends on the problem type, which the data tell: see `training.trainer`.
         self.metric_for_best_model, self.greater_is_better = metric, direction
+
+    def _require_sense(self) -> None:
+        """Raise `InputError` for values that only a traceback of transformers or torch would answer."""
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        for name, (value, reason) in _USELESS.items():
+            if bool(getattr(self, name)) != value:  # None is false
+                raise InputError(f"{name} must be {str(value).lower()}: {reason}")
+        if self.max_steps <= 0 and not self.num_train_epochs > 0:
+            raise InputError(f"num_train_epochs must be above 0, got {self.num_train_epochs}")
+        if self.dataloader_persistent_workers and not self.dataloader_num_workers:
+            raise InputError("dataloader_persistent_workers needs dataloader_num_workers above 0, got 0")
 
     def _settle_sampler(self) -> None:
         """`--train_sampling_strategy` is transformers' name for some of our samplers."""

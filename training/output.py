@@ -84,6 +84,8 @@ class OutputFolder:
         except (OSError, SafetensorError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
                 raise
+            if isinstance(error, OSError) and error.errno is None:  # of a hub or a network
+                raise
             shutil.rmtree(self.path / STAGING, ignore_errors=True)
             left = _complete_checkpoints(self.path)
             hint = f"; --resume_from_checkpoint true goes on from {left[-1].name}" if left else ""

@@ -59,13 +59,11 @@ def train(
     torch.manual_seed(arguments.seed + arguments.process_index)  # every process drops other features
     objective = _objective(data, prepared, arguments, distilled=lesson is not None)
     material = prepared if lesson is None else replace(prepared, train=lesson.train)
-    with folder.writing("anything"):  # it creates the folder
-        trainer = TextCnnTrainer(material, arguments, data.problem_type, objective)
+    trainer = _trainer(folder, material, arguments, data.problem_type, objective)
     for callback in callbacks:
         trainer.add_callback(callback)
     if folder.resume_from is not None:
         _require_same_network(folder.resume_from, prepared)
-    trainer.require_optimizer()
     trainer.accelerator.wait_for_everyone()  # until all have looked at the folder
     if arguments.should_save:
         folder.begin()
@@ -113,6 +111,25 @@ def _objective(data: TextData, prepared: Prepared, arguments: TextCnnTrainingArg
     weights = class_weights(arguments.class_weights, data.labels, prepared.train.labels.numpy(), data.problem_type)
     kind = DistillationObjective if distilled else Objective
     return kind(data.problem_type, arguments.label_smoothing_factor or 0.0, weights)
+
+
+def _trainer(
+    folder: OutputFolder,
+    material: Prepared,
+    arguments: TextCnnTrainingArguments,
+    problem_type: str,
+    objective: Objective,
+) -> TextCnnTrainer:
+    """A trainer that can begin; raises `InputError` for what transformers or torch say of the flags."""
+    try:
+        with folder.writing("anything"):  # it creates the folder
+            trainer = TextCnnTrainer(material, arguments, problem_type, objective)
+        trainer.require_tools()
+    except InputError:
+        raise
+    except (ImportError, ValueError) as error:
+        raise InputError(" ".join(str(error).split())) from error
+    return trainer
 
 
 def _cache(arguments: DataArguments, training_arguments: TextCnnTrainingArguments) -> TokenCache:

@@ -111,8 +111,10 @@ class TextCnnTrainer(Trainer):
         self.optimizer = row_sparse(dense, self._embedding, self.args)
         return self.optimizer
 
-    def require_optimizer(self) -> None:
-        """Raise `InputError` where optimizer or scheduler cannot be made, for want of a package or of an argument."""
+    def require_tools(self) -> None:
+        """Raise `InputError` where there would be no batch, or no optimizer or scheduler for want of a package."""
+        if not len(self.get_train_dataloader()):
+            raise InputError("dataloader_drop_last leaves no step: the texts of an epoch fill none")
         steps: dict[str, Callable[[], object]] = {
             "optim": self.create_optimizer,
             "lr_scheduler_type": lambda: self.create_scheduler(num_training_steps=1),
