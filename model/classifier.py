@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from . import evidence
 from .checkpoint import CheckpointConfig, read_config, read_examples, read_network, read_tokenizer
 from .checkpoint import revision as read_revision
 from .device import resolve_device
-from .encoding import encode, truncate
+from .encoding import companion, encode, truncate
 from .errors import InputError
 from .folding import FoldedTextCnn
 from .network_textcnn import TextCnn
@@ -208,8 +207,4 @@ class TextClassifier:
         def encode_pass(start: int) -> tuple[int, list[Encoding]]:
             return start, encode(self._tokenizer, texts[start : start + size], offsets=offsets, first=start)
 
-        if len(starts) < 2:
-            yield from map(encode_pass, starts)
-            return
-        with ThreadPoolExecutor(1, "tokenize") as executor:
-            yield from executor.map(encode_pass, starts)
+        return map(encode_pass, starts) if len(starts) < 2 else companion().map(encode_pass, starts)

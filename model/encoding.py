@@ -1,7 +1,9 @@
 """Texts to token ids with `tokenizers` alone, for the service as well, which never imports transformers."""
 
 import os
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 
 import numpy as np
@@ -9,6 +11,8 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from .errors import InputError
+
+_local = threading.local()
 
 # B texts, L tokens of the longest.
 
@@ -71,6 +75,14 @@ def fill(buffer: NDArray[np.int32], token_ids: Sequence[Sequence[int]]) -> None:
     buffer[:texts, 0], buffer[texts:, 0] = lengths, 0
     is_token = np.arange(buffer.shape[1] - 1) < lengths[:, None]  # (B, L)
     buffer[:texts, 1:][is_token] = np.fromiter(chain.from_iterable(token_ids), dtype=np.int32, count=lengths.sum())
+
+
+def companion() -> ThreadPoolExecutor:
+    """The one thread that encodes ahead of the present thread, kept from call to call: it starts in 0.2 ms."""
+    if getattr(_local, "process", None) != os.getpid():  # no thread survives a fork
+        _local.process, _local.executor = os.getpid(), ThreadPoolExecutor(1, "tokenize")
+    executor: ThreadPoolExecutor = _local.executor
+    return executor
 
 
 def use_threads(count: int) -> None:

@@ -1,10 +1,12 @@
 """`TextClassifier`: parity with `transformers.pipeline`, order, problem types, devices, timing."""
 
 import json
+import multiprocessing
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -83,6 +85,21 @@ def test_many_texts_take_several_passes_in_order(classifier: TextClassifier, mon
     assert max(timing.token_counts) == classifier.max_length
     for prediction, scores in zip(predictions, expected, strict=True):
         assert prediction.scores == pytest.approx(scores, abs=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_process_classifies_in_several_passes_too(
+    classifier: TextClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HostRunner, "pass_texts", 2)
+    expected, _ = classifier.score(TEXTS)  # with a thread that the fork does not take along
+    process = multiprocessing.get_context("fork").Process(
+        target=lambda: sys.exit(not np.array_equal(classifier.score(TEXTS)[0], expected))
+    )
+    process.start()
+    process.join(30)
+    process.kill()
+    assert process.exitcode == 0
 
 
 def test_top_k_cuts_the_scores_and_nothing_else(classifier: TextClassifier) -> None:
