@@ -142,7 +142,7 @@ def floor(setting: Setting, by_distinct_tokens: bool = True) -> Turn:
             logits = network.network(batch["input_ids"], batch["attention_mask"])
             functional.cross_entropy(logits, batch["labels"]).backward()
             if embedding.sparse:
-                clip_row_sparse(network, embedding, arguments.max_grad_norm)
+                clip_row_sparse(network, arguments.max_grad_norm)
             else:
                 nn.utils.clip_grad_norm_(parameters, arguments.max_grad_norm)
             optimizer.step()

@@ -138,7 +138,7 @@ def test_the_best_epoch_is_kept_not_the_last(tmp_path: Path, monkeypatch: pytest
             kept.update({name: tensor.clone() for name, tensor in model.state_dict().items()})
 
     monkeypatch.setattr(TextCnnTrainer, "_save_checkpoint", spy)
-    checkpoint = train(tmp_path, labelled_texts(), "--early_stopping_patience", "2")
+    checkpoint = train(tmp_path, labelled_texts(), "--early_stopping_patience", "2", "--ngram_buckets", "0")
     content = report(checkpoint)
     assert (content["train"]["best_epoch"], content["train"]["epochs"]) == (2, 4)  # two worse ones, then it stopped
     weights = load_file(checkpoint / "model.safetensors")

@@ -15,7 +15,7 @@ from model.errors import InputError
 from tests.conftest import TINY, labelled_texts, train
 from training.__main__ import main
 from training.config import parse
-from training.optimizers import RowSparse, choose_row_sparse, clip_row_sparse
+from training.optimizers import RowAdagrad, RowSparse, choose_row_sparse, clip_row_sparse
 from training.trainer import TextCnnTrainer
 
 REQUIRED = ["--train_file", "t.csv", "--output_dir", "out", "--device", "cpu"]
@@ -70,6 +70,22 @@ def test_rows_that_are_not_used_stay_and_a_state_goes_on() -> None:
     assert len(optimizer.state) == 3
 
 
+def test_a_row_moves_by_adagrad_with_the_mean_square_of_its_gradients() -> None:
+    embedding = nn.Embedding(3, 2, sparse=True)
+    expected = embedding.weight.detach().clone()
+    optimizer = RowAdagrad(embedding.parameters(), lr=0.1)
+    sums = torch.zeros(3)
+    for batch in ([0, 0, 1], [1], [0, 1]):
+        embedding(torch.tensor(batch)).square().sum().backward()
+        assert embedding.weight.grad is not None
+        gradient = embedding.weight.grad.to_dense()
+        sums += gradient.square().mean(dim=1)
+        expected -= 0.1 * gradient / (sums.sqrt() + 1e-10)[:, None]
+        optimizer.step()
+        optimizer.zero_grad()
+        torch.testing.assert_close(embedding.weight.detach(), expected)
+
+
 @pytest.mark.parametrize("limit", [0.01, 100.0])
 def test_clipping_equals_that_of_dense_gradients(limit: float) -> None:
     batch = torch.tensor([0, 1, 1, 1])
@@ -79,7 +95,7 @@ def test_clipping_equals_that_of_dense_gradients(limit: float) -> None:
     norm = nn.utils.clip_grad_norm_(dense.parameters(), limit)
     embedding = rows[0]
     assert isinstance(embedding, nn.Embedding)
-    torch.testing.assert_close(clip_row_sparse(rows, embedding, limit), norm)
+    torch.testing.assert_close(clip_row_sparse(rows, limit), norm)
     for one, other in zip(dense.parameters(), rows.parameters(), strict=True):
         assert one.grad is not None
         assert other.grad is not None

@@ -134,7 +134,7 @@ class ModelArguments:
     truncation_side: Side = flag("Side of a too long text that is cut off.", "right")
     embedding_dim: int | None = flag("Channels of the embedding of a token; 300, or those of --vectors, when absent.")
     kernel_sizes: list[int] = flag("Tokens that each convolution looks at; one convolution each.", [1, 2, 3, 4])
-    num_filters: int = flag("Filters of each convolution.", 256)
+    num_filters: int = flag("Filters of each convolution.", 100)
     stride: int = flag("Tokens from one window of a convolution to the next.", 1)
     conv_padding: str = flag("Zeros that a convolution adds on each side in tokens, or same, or valid.", "0")
     dilation: int = flag("Tokens between the taps of a window.", 1)
@@ -143,11 +143,17 @@ class ModelArguments:
     dropout: float = flag("Probability that a pooled feature is dropped in training.", 0.5)
     embedding_dropout: float = flag("Probability that an embedded channel is dropped in training.", 0.0)
     initial_embedding_std: float = flag("Standard deviation of the random embeddings that training starts from.", 0.1)
+    ngram_buckets: int = flag(
+        "Rows that the character n-grams of the tokens share while embeddings are learnt from nothing; 0 shares none.",
+        50_000,
+    )
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "min_frequency"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.ngram_buckets < 0:
+            raise InputError(f"ngram_buckets must be at least 0, got {self.ngram_buckets}")
         if self.embedding_mode is None:
             self.embedding_mode = "random" if self.vectors is None else "non_static"
         if (self.embedding_mode == "random") != (self.vectors is None):

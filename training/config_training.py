@@ -82,7 +82,7 @@ class TextCnnTrainingArguments(TrainingArguments):
     optim: str = flag(
         "Optimizer: adam, adadelta, or one of transformers' (sgd, rmsprop, adafactor, ...).", "adamw_torch_fused"
     )
-    num_train_epochs: float = flag("Passes over the training texts, at most.", 6.0)
+    num_train_epochs: float = flag("Passes over the training texts, at most.", 4.0)
     per_device_train_batch_size: int = flag("Texts in a training step, per device.", 64)
     per_device_eval_batch_size: int = flag("Texts in an evaluation step, per device.", 256)
     label_smoothing_factor: float | None = flag(  # type: ignore[assignment]  # None until the data are read

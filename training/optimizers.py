@@ -1,5 +1,6 @@
-"""Optimizers beside those of `Trainer`: Adam, Kim's Adadelta and max-norm, and Adam that updates used rows only."""
+"""Optimizers beside those of `Trainer`: Adam, Kim's Adadelta and max-norm, and two that update used rows only."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -9,21 +10,49 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from model.errors import InputError
 from training.config_training import TextCnnTrainingArguments
+from training.subwords import SubwordEmbedding
 
 # V tokens of the vocabulary, D channels.
 
 SPARSE_ELEMENTS = (
     8_000_000  # of the embedding, from which on updating all of them costs more than finding the used ones
 )
+ADAGRAD_RATE = 5.0  # times the learning rate of Adam; what it is worth: benchmarks/README.md
+
+
+class RowAdagrad(Optimizer):
+    """Adagrad with one step size a row, which shrinks from use to use (Naumov et al. 2019, arXiv:1906.00091).
+
+    A row that is rarely used, as most n-grams are, makes long steps; there is one number to remember for each.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, eps: float = 1e-10) -> None:
+        super().__init__(parameters, {"lr": lr, "eps": eps})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Update the rows that have a gradient."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                gradient = parameter.grad.coalesce()
+                rows, values = gradient.indices()[0], gradient.values()  # (U,), (U, D)
+                state = self.state[parameter]
+                if not state:
+                    state["sum"] = parameter.new_zeros(len(parameter))  # (V,), of mean squared gradients
+                state["sum"].index_add_(0, rows, values.square().mean(dim=1))
+                size = state["sum"][rows].sqrt() + group["eps"]  # (U,)
+                parameter.index_add_(0, rows, values / size[:, None], alpha=-group["lr"])
 
 
 class RowSparse(Optimizer):
-    """Two optimizers as one: `dense` for all parameters but the embedding, `SparseAdam` for its rows in the batch.
+    """Two optimizers as one: `dense` for all parameters but the embedding, `rows` for its rows in the batch.
 
-    Its moments stay as they are while a row is not used, instead of decaying.
+    What `rows` remembers of a row stays as it is while the row is not used, instead of decaying.
     """
 
-    def __init__(self, dense: Optimizer, rows: SparseAdam) -> None:  # no super().__init__: it would own parameters
+    def __init__(self, dense: Optimizer, rows: Optimizer) -> None:  # no super().__init__: it would own parameters
         self._parts = {"dense": dense, "rows": rows}
 
     @property
@@ -89,21 +118,27 @@ def choose_row_sparse(embedding: nn.Embedding, args: TextCnnTrainingArguments) -
     if args.sparse_embedding == "on" and obstacle is not None:
         raise InputError(f"sparse_embedding cannot be on: {obstacle}")
     if args.sparse_embedding == "auto":
-        return obstacle is None and embedding.weight.numel() >= SPARSE_ELEMENTS
+        return obstacle is None and sum(p.numel() for p in embedding.parameters()) >= SPARSE_ELEMENTS
     return args.sparse_embedding == "on"
 
 
 def row_sparse(dense: Optimizer, embedding: nn.Embedding, args: TextCnnTrainingArguments) -> Optimizer:
-    """`dense`, which leaves out the embedding, together with Adam for the rows that a batch uses."""
-    return RowSparse(dense, SparseAdam([embedding.weight], **_moments(args)))
+    """`dense`, which leaves out the embedding, together with Adam, or Adagrad with n-grams, for the rows of a batch."""
+    moments, parameters = _moments(args), list(embedding.parameters())
+    if isinstance(embedding, SubwordEmbedding):
+        return RowSparse(dense, RowAdagrad(parameters, ADAGRAD_RATE * moments["lr"]))
+    return RowSparse(dense, SparseAdam(parameters, **moments))
 
 
-def clip_row_sparse(network: nn.Module, embedding: nn.Embedding, max_norm: float) -> Tensor:
+def clip_row_sparse(network: nn.Module, max_norm: float) -> Tensor:
     """Scale the gradients to a norm of at most `max_norm`, as `clip_grad_norm_` does; their norm before that."""
-    gradients = [p.grad for p in network.parameters() if p.grad is not None and p is not embedding.weight]
-    if embedding.weight.grad is not None:
-        embedding.weight.grad = embedding.weight.grad.coalesce()  # a token that occurs twice is one row
-        gradients.append(embedding.weight.grad.values())
+    gradients = []
+    for parameter in network.parameters():
+        if parameter.grad is not None and parameter.grad.is_sparse:
+            parameter.grad = parameter.grad.coalesce()  # a row that is used twice counts once
+            gradients.append(parameter.grad.values())
+        elif parameter.grad is not None:
+            gradients.append(parameter.grad)
     norm = nn.utils.get_total_norm(gradients)
     scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
     torch._foreach_mul_(gradients, scale)

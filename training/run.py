@@ -26,6 +26,7 @@ from training.output import CARD, SUMMARY, OutputFolder
 from training.preparation import Prepared, prepare
 from training.report.page import write_report
 from training.report.record import record_files
+from training.subwords import fold_subwords, share_subwords
 from training.summary import summarize
 from training.targets import REGRESSION, SINGLE
 from training.tokens import TokenCache
@@ -56,6 +57,8 @@ def train(
         prepared = prepare(data, model_arguments, cache)
         if data_arguments.teacher is not None:
             lesson = learn_from_teacher(data, prepared.train, prepared.tokenizer, cache, data_arguments, arguments)
+    if prepared.vectors is None and model_arguments.ngram_buckets:
+        share_subwords(prepared.network.network, prepared.tokenizer, model_arguments.ngram_buckets)
     torch.manual_seed(arguments.seed + arguments.process_index)  # every process drops other features
     objective = _objective(data, prepared, arguments, distilled=lesson is not None)
     material = prepared if lesson is None else replace(prepared, train=lesson.train)
@@ -69,6 +72,7 @@ def train(
         folder.begin()
     with folder.writing("the logs"):  # all else says itself what it is
         outcome = trainer.train(resume_from_checkpoint=None if folder.resume_from is None else str(folder.resume_from))
+    fold_subwords(prepared.network.network)
     splits = {"validation": prepared.validation, "test": prepared.test, **prepared.out_of_scope}
     answers = {name: trainer.predict(split) for name, split in splits.items() if split is not None}
     assessment = assess(prepared.network.config, answers, prepared.scale, data.problem_type, arguments)

@@ -133,7 +133,7 @@ class TextCnnTrainer(Trainer):
             norm: Tensor = super()._clip_grad_norm(model)  # type: ignore[no-untyped-call]
             return norm
         self.accelerator.unscale_gradients()
-        return clip_row_sparse(model, self._embedding, self.args.max_grad_norm)
+        return clip_row_sparse(model, self.args.max_grad_norm)
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         """The norm that clipping found; unlike transformers, none is worked out when nothing is clipped."""
