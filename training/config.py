@@ -134,7 +134,7 @@ class ModelArguments:
     truncation_side: Side = flag("Side of a too long text that is cut off.", "right")
     embedding_dim: int | None = flag("Channels of the embedding of a token; 300, or those of --vectors, when absent.")
     kernel_sizes: list[int] = flag("Tokens that each convolution looks at; one convolution each.", [1, 2, 3, 4])
-    num_filters: int = flag("Filters of each convolution.", 100)
+    num_filters: int = flag("Filters of each convolution.", 160)
     stride: int = flag("Tokens from one window of a convolution to the next.", 1)
     conv_padding: str = flag("Zeros that a convolution adds on each side in tokens, or same, or valid.", "0")
     dilation: int = flag("Tokens between the taps of a window.", 1)
