@@ -115,6 +115,9 @@ def test_resuming_with_other_data_is_refused(tmp_path: Path, capsys: pytest.Capt
     flags = ["--train_file", str(file), "--output_dir", str(checkpoint), *TINY, "--resume_from_checkpoint", "true"]
     assert main(flags) == 2
     assert "was trained from other data or settings: id2label was" in capsys.readouterr().err
+    flags = ["--train_file", str(tmp_path / "texts.jsonl"), *flags[2:], "--ngram_buckets", "7"]
+    assert main(flags) == 2
+    assert "ngram_buckets was 50000, is 7" in capsys.readouterr().err
     assert (checkpoint / "config.json").is_file()  # nothing was deleted
 
 

@@ -10,7 +10,7 @@ import torch
 from transformers import TrainerCallback, set_seed
 from transformers.utils import logging
 
-from model.checkpoint import CONFIG
+from model.checkpoint import CONFIG, WEIGHTS
 from model.errors import InputError
 from model.saving import save_checkpoint
 from training.assessment import assess
@@ -26,7 +26,7 @@ from training.output import CARD, SUMMARY, OutputFolder
 from training.preparation import Prepared, prepare
 from training.report.page import write_report
 from training.report.record import record_files
-from training.subwords import fold_subwords, share_subwords
+from training.subwords import fold_subwords, learnt_ngram_rows, share_subwords
 from training.summary import summarize
 from training.targets import REGRESSION, SINGLE
 from training.tokens import TokenCache
@@ -66,7 +66,7 @@ def train(
     for callback in callbacks:
         trainer.add_callback(callback)
     if folder.resume_from is not None:
-        _require_same_network(folder.resume_from, prepared)
+        _require_same_network(folder.resume_from, prepared, model_arguments)
     trainer.accelerator.wait_for_everyone()  # until all have looked at the folder
     if arguments.should_save:
         folder.begin()
@@ -141,10 +141,12 @@ def _cache(arguments: DataArguments, training_arguments: TextCnnTrainingArgument
     return TokenCache(arguments.cache_folder, overwrite, arguments.num_proc)
 
 
-def _require_same_network(checkpoint: Path, prepared: Prepared) -> None:
+def _require_same_network(checkpoint: Path, prepared: Prepared, arguments: ModelArguments) -> None:
     """Weights and steps of one training make no sense in another."""
     then = json.loads((checkpoint / CONFIG).read_text(encoding="utf-8"))
     now = json.loads(prepared.network.config.to_json_string())
+    then["ngram_buckets"] = learnt_ngram_rows(checkpoint / WEIGHTS)
+    now["ngram_buckets"] = arguments.ngram_buckets if prepared.vectors is None else 0
     for name in (
         "problem_type",
         "id2label",
@@ -154,6 +156,7 @@ def _require_same_network(checkpoint: Path, prepared: Prepared) -> None:
         "embedding_mode",
         "kernel_sizes",
         "num_filters",
+        "ngram_buckets",
     ):
         if then.get(name) != now.get(name):
             raise InputError(

@@ -7,9 +7,11 @@ the sum is folded into a plain table when training ends, so that the network tha
 
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Self
 
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedTokenizerFast
@@ -84,6 +86,13 @@ def fold_subwords(network: TextCnn) -> None:
     """Give `network` the plain embedding that answers as the learnt one does."""
     if isinstance(network.embedding, SubwordEmbedding):
         network.embedding = nn.Embedding.from_pretrained(network.embedding.table(), freeze=False)
+
+
+def learnt_ngram_rows(weights: Path) -> int:
+    """Rows that n-grams share in a file of weights from the midst of a training; 0 where they share none."""
+    with safe_open(weights, framework="pt") as file:
+        names = [name for name in file.keys() if name.endswith(".embedding.grams.weight")]  # noqa: SIM118
+        return int(file.get_slice(names[0]).get_shape()[0]) if names else 0
 
 
 def ngrams(token: str) -> list[str]:
