@@ -193,8 +193,8 @@ def test_clipping_bounds_a_step(tmp_path: Path) -> None:
     for rate in ("0", "1"):
         (tmp_path / rate).mkdir()
         flags = ("--optim", "sgd", "--learning_rate", rate, "--max_grad_norm", "0.01", "--max_steps", "1")
-        flags += ("--lr_scheduler_type", "constant", "--ngram_buckets", "0")  # what learns is written
-        folder = train(tmp_path / rate, labelled_texts(), *flags)
+        others = ("--lr_scheduler_type", "constant", "--ngram_buckets", "0")  # what learns is written
+        folder = train(tmp_path / rate, labelled_texts(), *flags, *others)
         weights.append(torch.cat([tensor.flatten() for tensor in load_file(folder / "model.safetensors").values()]))
     assert float((weights[1] - weights[0]).norm()) == pytest.approx(0.01, rel=1e-2)
 
