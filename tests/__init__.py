@@ -1,1 +1,6 @@
 """Tests: flat files, one for each module or path through the product."""
+
+import os
+
+# Tiny networks: more threads only wait for each other. Read when torch is first imported, in servers under test too.
+os.environ.setdefault("OMP_NUM_THREADS", "1")

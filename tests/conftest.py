@@ -21,8 +21,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
-# Tiny networks: more threads only wait for each other. Read when torch is first imported, in servers under test too.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Token ids and datasets are cached for this session only; in servers and trainings under test too.
 _CACHE = tempfile.TemporaryDirectory(prefix="textcnn-cache-")
 os.environ["HF_DATASETS_CACHE"] = _CACHE.name
@@ -127,7 +125,7 @@ def opened(browser: Browser, service: RunningServer) -> Iterator[Page]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what needs a GPU where there is none."""
-    import torch  # after the setting above
+    import torch
 
     if torch.cuda.is_available():
         return
