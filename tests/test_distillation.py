@@ -26,7 +26,7 @@ from training.distillation import TEACHER_SHARE, TEMPERATURE, DistillationObject
 from training.neighbours import NEAREST, neighbours
 from training.objective import Objective
 from training.targets import MULTI, SINGLE
-from training.teacher import Teacher
+from training.teacher import Teacher, half_precision
 from training.trainer import TextCnnTrainer
 
 LABELS = ["delivery", "praise", "refund"]
@@ -181,7 +181,9 @@ def test_the_student_takes_over_what_the_teacher_says(teacher: Path, tmp_path: P
     taught = [ROTATED[LABELS.index(row["label"])] for row in ROWS]
     assert np.mean([prediction.label == label for prediction, label in zip(found, taught, strict=True)]) > 0.9
     assert min(report["texts_per_second"].values()) > 0
+    assert ("teacher_in_bfloat16" in report["texts_per_second"]) == half_precision(CPU)
     card = (folder / "README.md").read_text(encoding="utf-8")
+    assert ("bfloat16" in card) == half_precision(CPU)
     assert f"{report['test']['agreement']:.4f}" in card
 
 

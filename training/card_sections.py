@@ -62,9 +62,11 @@ def distillation_section(summary: Mapping[str, Any]) -> str:
         if (taught := report.get(split))
     ]
     speed, size = report["texts_per_second"], report["parameters"]
+    half = speed.get("teacher_in_bfloat16")  # absent where that would be slow
+    beside_half = f", {speed['student'] / half:.0f} times as many as it does in bfloat16" if half else ""
     return (
         f"\n\nIt learnt from the logits of `{report['teacher']}` on {report['texts']:,} texts. Its teacher has "
         f"{size['teacher'] / size['student']:.1f} times its parameters; it classifies {speed['student']:,.0f} texts a "
-        f"second, {speed['student'] / speed['teacher']:.0f} times as many as its teacher."
+        f"second, {speed['student'] / speed['teacher']:.0f} times as many as its teacher in float32{beside_half}."
         f"\n\n{table(['split', f'teacher {metric}', metric, 'agreement'], rows)}"
     )

@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +57,13 @@ def _agreement(prepared: Prepared, teacher: Any, student: Any, problem_type: str
 
 
 def _speeds(lesson: Lesson, prepared: Prepared, texts: list[str], folder: Path) -> dict[str, float]:
-    """Texts in a second from text to scores, both on the device that trained."""
+    """Texts in a second from text to scores in float32, where it was trained; of the teacher also as it taught."""
     with tempfile.TemporaryDirectory(dir=folder, prefix=STAGING) as staged:
         save_checkpoint(prepared.network, prepared.tokenizer, Path(staged), {})
         student = TextClassifier.from_pretrained(staged, str(prepared.network.device))
-    return {"teacher": _speed(lesson.teacher.score, texts), "student": _speed(student.score, texts)}
+    teacher = lesson.teacher
+    speeds = {"teacher": _speed(partial(teacher.score, half=False), texts), "student": _speed(student.score, texts)}
+    return speeds | ({"teacher_in_bfloat16": _speed(teacher.score, texts)} if teacher.half else {})
 
 
 def _speed(score: Callable[[list[str]], Any], texts: list[str]) -> float:

@@ -33,7 +33,7 @@ class Teacher:
         self.parameters = sum(parameter.numel() for parameter in network.parameters())
         self.revision = _revision(network, tokenizer)
         self._network, self._tokenizer, self._order = network.to(device).eval(), tokenizer, order
-        self._device, self._half = device, half_precision(device)
+        self._device, self.half = device, half_precision(device)
 
     @classmethod
     def load(cls, name: str, labels: Sequence[str], device: torch.device) -> "Teacher":
@@ -61,14 +61,15 @@ class Teacher:
         return neighbours(words, self._tokenizer, self._network.get_input_embeddings().weight.cpu())
 
     @torch.inference_mode()
-    def score(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Logits (N, C) in the teacher's own order, computed now."""
+    def score(self, texts: Sequence[str], half: bool | None = None) -> NDArray[np.float32]:
+        """Logits (N, C) in the teacher's own order, computed now; in bfloat16 if `half`, or where that is fast."""
+        half = self.half if half is None else half
         by_length = sorted(range(len(texts)), key=lambda index: len(texts[index]))
         logits = np.empty((len(texts), len(self._order)), dtype=np.float32)
         for start in range(0, len(texts), _BATCH):
             chosen = by_length[start : start + _BATCH]
             batch = encode(self._tokenizer, [texts[index] for index in chosen], padding=True, return_tensors="pt")
-            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._half):
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=half):
                 logits[chosen] = self._network(**batch.to(self._device)).logits.float().cpu().numpy()
         return logits
 
