@@ -22,7 +22,7 @@ from training.scaling import Scale
 from training.targets import SINGLE
 
 _TIMED_TEXTS = 256
-_LEAST_SECONDS = 1.0  # that a speed is measured for
+_TURNS, _LEAST_SECONDS = 3, 0.3  # in which a speed is measured, and for how long each
 
 
 def distillation_report(
@@ -62,8 +62,13 @@ def _speeds(lesson: Lesson, prepared: Prepared, texts: list[str], folder: Path) 
         save_checkpoint(prepared.network, prepared.tokenizer, Path(staged), {})
         student = TextClassifier.from_pretrained(staged, str(prepared.network.device))
     teacher = lesson.teacher
-    speeds = {"teacher": _speed(partial(teacher.score, half=False), texts), "student": _speed(student.score, texts)}
-    return speeds | ({"teacher_in_bfloat16": _speed(teacher.score, texts)} if teacher.half else {})
+    scores: dict[str, Callable[[list[str]], Any]] = {
+        "teacher": partial(teacher.score, half=False),
+        "student": student.score,
+        **({"teacher_in_bfloat16": teacher.score} if teacher.half else {}),
+    }
+    turns = [{name: _speed(score, texts) for name, score in scores.items()} for _ in range(_TURNS)]
+    return {name: max(turn[name] for turn in turns) for name in scores}  # others may have taken the cores in a turn
 
 
 def _speed(score: Callable[[list[str]], Any], texts: list[str]) -> float:
