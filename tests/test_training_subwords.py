@@ -33,7 +33,7 @@ def test_an_embedding_is_its_row_plus_those_of_its_ngrams(grams: list[list[int]]
 @pytest.mark.parametrize("sparse", [False, True])
 def test_what_one_token_learns_moves_those_of_like_spelling(sparse: bool) -> None:
     shared = SubwordEmbedding(nn.Embedding(3, 2), [[0, 1], [1, 2], [3]], BUCKETS, STD)
-    shared.sparse = sparse
+    shared.sparse = shared.grams.sparse = sparse
     before = shared.table()
     shared(torch.tensor([[0, 0]])).sum().backward()
     for parameter in shared.parameters():

@@ -69,7 +69,7 @@ class SubwordEmbedding(nn.Embedding):
         place = torch.arange(int(counts.sum()), device=tokens.device)
         rows = self._rows[place + (self._starts[tokens] - begins).repeat_interleave(counts)]
         table = self.grams.weight
-        sums: Tensor = functional.embedding_bag(rows, table, begins, mode="sum", sparse=self.sparse)  # (U, D)
+        sums: Tensor = functional.embedding_bag(rows, table, begins, mode="sum", sparse=self.grams.sparse)  # (U, D)
         return sums / counts.clamp(min=1).sqrt()[:, None]
 
 

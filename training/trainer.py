@@ -58,7 +58,9 @@ class TextCnnTrainer(Trainer):
         if args.device.type == "cuda" and not args.dataloader_num_workers and prepared.train.fits(args.device):
             prepared.train.to(args.device)  # batches are made where they are used
         self._embedding = prepared.network.network.embedding
-        self._embedding.sparse = choose_row_sparse(self._embedding, args)
+        is_sparse = choose_row_sparse(self._embedding, args)
+        for table in self._embedding.modules():  # DDP asks each of them, that of the n-grams too
+            table.sparse = is_sparse  # type: ignore[assignment]
         if not args.torch_compile:  # which cannot trace a number of tokens that only the batch tells
             pool_by_distinct_tokens(prepared.network.network)
         if args.max_norm is not None:
