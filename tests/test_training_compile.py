@@ -18,7 +18,18 @@ pytestmark = [
 
 
 def test_a_compiled_training_learns_the_same(tmp_path: Path) -> None:
-    flags = ("--optim", "sgd", "--learning_rate", "0.1", "--dropout", "0", "--num_train_epochs", "2")
+    flags = (
+        "--optim",
+        "sgd",
+        "--learning_rate",
+        "0.1",
+        "--dropout",
+        "0",
+        "--num_train_epochs",
+        "2",
+        "--ngram_buckets",
+        "0",
+    )
     weights = []
     counters.clear()
     for name, more in (("eager", ()), ("compiled", ("--torch_compile",))):

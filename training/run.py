@@ -57,8 +57,10 @@ def train(
         prepared = prepare(data, model_arguments, cache)
         if data_arguments.teacher is not None:
             lesson = learn_from_teacher(data, prepared.train, prepared.tokenizer, cache, data_arguments, arguments)
-    if prepared.vectors is None and model_arguments.ngram_buckets:
-        share_subwords(prepared.network.network, prepared.tokenizer, model_arguments.ngram_buckets)
+    # Other embeddings know their words already; a compiler cannot trace a number of n-grams that only the batch tells.
+    buckets = 0 if prepared.vectors or arguments.torch_compile else model_arguments.ngram_buckets
+    if buckets:
+        share_subwords(prepared.network.network, prepared.tokenizer, buckets)
     torch.manual_seed(arguments.seed + arguments.process_index)  # every process drops other features
     objective = _objective(data, prepared, arguments, distilled=lesson is not None)
     material = prepared if lesson is None else replace(prepared, train=lesson.train)
@@ -66,7 +68,7 @@ def train(
     for callback in callbacks:
         trainer.add_callback(callback)
     if folder.resume_from is not None:
-        _require_same_network(folder.resume_from, prepared, model_arguments)
+        _require_same_network(folder.resume_from, prepared, buckets)
     trainer.accelerator.wait_for_everyone()  # until all have looked at the folder
     if arguments.should_save:
         folder.begin()
@@ -141,12 +143,12 @@ def _cache(arguments: DataArguments, training_arguments: TextCnnTrainingArgument
     return TokenCache(arguments.cache_folder, overwrite, arguments.num_proc)
 
 
-def _require_same_network(checkpoint: Path, prepared: Prepared, arguments: ModelArguments) -> None:
+def _require_same_network(checkpoint: Path, prepared: Prepared, buckets: int) -> None:
     """Weights and steps of one training make no sense in another."""
     then = json.loads((checkpoint / CONFIG).read_text(encoding="utf-8"))
     now = json.loads(prepared.network.config.to_json_string())
     then["ngram_buckets"] = learnt_ngram_rows(checkpoint / WEIGHTS)
-    now["ngram_buckets"] = arguments.ngram_buckets if prepared.vectors is None else 0
+    now["ngram_buckets"] = buckets
     for name in (
         "problem_type",
         "id2label",
