@@ -1,5 +1,6 @@
 """What `service/deploy` holds: valid against the published schemas, and true to the service."""
 
+import copy
 import json
 import os
 import re
@@ -18,11 +19,15 @@ from model.options import InferenceOptions
 from service.config import DIALECTS, Limits, ServiceArguments
 from service.metrics import Metrics
 from service.openapi import openapi_document
+from tests import kserve
 from tests.node import node_module
 from tests.servers import ROOT
 
 DEPLOY = ROOT / "service" / "deploy"
 KUSTOMIZATIONS = ("base", "gpu", "monitoring")
+INFERENCE_SERVICE = yaml.safe_load(
+    (DEPLOY / "kubernetes" / "kserve" / "inferenceservice.yaml").read_text(encoding="utf-8")
+)
 OPERATOR = "monitoring.coreos.com/v1"
 
 needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl, for kubectl kustomize")
@@ -60,13 +65,48 @@ def test_kubernetes_resources_are_valid(name: str) -> None:
         check(deployment)
 
 
+@pytest.fixture(scope="module")
+def of_kserve() -> jsonschema.Draft202012Validator:
+    return kserve.validator()
+
+
 @pytest.mark.slow
-def test_the_inference_service_is_a_valid_pod_with_fields_of_kserve() -> None:
-    resource = yaml.safe_load((DEPLOY / "kubernetes" / "kserve" / "inferenceservice.yaml").read_text())
-    assert (resource["apiVersion"], resource["kind"]) == ("serving.kserve.io/v1beta1", "InferenceService")
-    (predictor,) = resource["spec"].values()  # a pod's specification, and these fields of KServe's own
-    pod = {name: value for name, value in predictor.items() if name not in ("minReplicas", "maxReplicas", "timeout")}
-    check({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "textcnn"}, "spec": pod})
+def test_the_inference_service_is_valid(of_kserve: jsonschema.Draft202012Validator) -> None:
+    assert (INFERENCE_SERVICE["apiVersion"], INFERENCE_SERVICE["kind"]) == (
+        "serving.kserve.io/v1beta1",
+        "InferenceService",
+    )
+    of_kserve.validate(INFERENCE_SERVICE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("spec.predictors", {}),
+        ("spec.predictor", None),
+        ("spec.predictor.minReplica", 1),
+        ("spec.predictor.maxReplicas", "4"),
+        ("spec.predictor.timeout", "40s"),
+        ("spec.predictor.containers", {}),
+        ("spec.predictor.containers.0.readinessProb", {}),
+        ("spec.predictor.containers.0.ports.0.containerPort", "http"),
+        ("spec.predictor.containers.0.securityContext.runAsUser", "textcnn"),
+        ("spec.predictor.volumes.0.emptydir", {}),
+        ("metadata.lables", {}),
+    ],
+)
+def test_a_wrong_inference_service_is_noticed(
+    of_kserve: jsonschema.Draft202012Validator, place: str, value: Any
+) -> None:
+    wrong = copy.deepcopy(INFERENCE_SERVICE)
+    *path, name = place.split(".")
+    holder = wrong
+    for step in path:
+        holder = holder[int(step) if step.isdecimal() else step]
+    holder[name] = value
+    with pytest.raises(jsonschema.ValidationError):
+        of_kserve.validate(wrong)
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
