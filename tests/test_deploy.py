@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -43,6 +42,17 @@ def dashboard() -> dict[str, Any]:
     """Grafana's."""
     read: dict[str, Any] = json.loads((DEPLOY / "grafana" / "dashboards" / "textcnn.json").read_text(encoding="utf-8"))
     return read
+
+
+def changed(whole: dict[str, Any], place: str, value: Any) -> dict[str, Any]:
+    """A copy with another value at a place such as `spec.containers.0.image`."""
+    copied = copy.deepcopy(whole)
+    *path, name = place.split(".")
+    holder: Any = copied
+    for step in path:
+        holder = holder[int(step) if step.isdecimal() else step]
+    holder[name] = value
+    return copied
 
 
 def check(resource: dict[str, Any]) -> None:
@@ -99,14 +109,8 @@ def test_the_inference_service_is_valid(of_kserve: jsonschema.Draft202012Validat
 def test_a_wrong_inference_service_is_noticed(
     of_kserve: jsonschema.Draft202012Validator, place: str, value: Any
 ) -> None:
-    wrong = copy.deepcopy(INFERENCE_SERVICE)
-    *path, name = place.split(".")
-    holder = wrong
-    for step in path:
-        holder = holder[int(step) if step.isdecimal() else step]
-    holder[name] = value
     with pytest.raises(jsonschema.ValidationError):
-        of_kserve.validate(wrong)
+        of_kserve.validate(changed(INFERENCE_SERVICE, place, value))
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
@@ -146,59 +150,6 @@ def test_compose_reads_its_file() -> None:
     assert read["textcnn"]["volumes"] == ["/srv/runs:/models/mounted:ro"]
     (device,) = read["textcnn-gpu"]["deploy"]["resources"]["reservations"]["devices"]
     assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
-
-
-def test_grafana_is_provisioned_with_what_compose_starts() -> None:
-    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))["services"]
-    provisioning = DEPLOY / "grafana" / "provisioning"
-    (source,) = yaml.safe_load((provisioning / "datasources" / "prometheus.yaml").read_text())["datasources"]
-    (provider,) = yaml.safe_load((provisioning / "dashboards" / "textcnn.yaml").read_text())["providers"]
-    host, port = source["url"].removeprefix("http://").split(":")
-    assert compose[host]["ports"] == [f"127.0.0.1:{port}:{port}"]
-    mounted = dict(volume.split(":")[:2][::-1] for volume in compose["grafana"]["volumes"])
-    folder = DEPLOY / mounted[provider["options"]["path"]]
-    home = compose["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
-    assert Path(home).parent == Path(provider["options"]["path"])
-    assert [path.name for path in folder.iterdir()] == [Path(home).name]
-    assert DEPLOY / mounted["/etc/grafana/provisioning"] == provisioning
-    panels = dashboard()["panels"]
-    assert {panel["datasource"]["uid"] for panel in panels} == {source["uid"]}
-    (scrape,) = yaml.safe_load((DEPLOY / "prometheus.yaml").read_text())["scrape_configs"]
-    (name,) = scrape["dns_sd_configs"][0]["names"]
-    for service in ("textcnn", "textcnn-gpu"):
-        assert name in compose[service]["networks"]["default"]["aliases"]
-
-
-def test_the_dashboard_has_no_field_that_grafana_does_not_know() -> None:
-    sdk = pytest.importorskip("grafana_foundation_sdk.models.dashboard", reason="needs grafana-foundation-sdk")
-    from grafana_foundation_sdk.cog.encoder import JSONEncoder
-    from grafana_foundation_sdk.cog.plugins import register_default_plugins
-
-    register_default_plugins()
-
-    def known(written: dict[str, Any]) -> dict[str, Any]:
-        """What Grafana's own types keep of it."""
-        kept: dict[str, Any] = json.loads(JSONEncoder().encode(sdk.Dashboard.from_json(written)))
-        return kept
-
-    assert_holds(known(dashboard()), dashboard())
-    misspelt = dashboard()
-    misspelt["panels"][0]["targets"][0]["legend"] = misspelt["panels"][0]["targets"][0].pop("legendFormat")
-    with pytest.raises(AssertionError, match="legend"):
-        assert_holds(known(misspelt), misspelt)
-
-
-def assert_holds(whole: Any, part: Any, place: str = "") -> None:
-    """Whether all that stands in `part` stands in `whole`."""
-    if isinstance(part, dict):
-        for name, value in part.items():
-            assert name in whole, f"{place}.{name}"
-            assert_holds(whole[name], value, f"{place}.{name}")
-    elif isinstance(part, list):
-        for index, (found, value) in enumerate(zip(whole, part, strict=True)):
-            assert_holds(found, value, f"{place}[{index}]")
-    else:
-        assert whole == part, place
 
 
 def test_compose_mounts_what_is_there() -> None:
