@@ -3,21 +3,17 @@
 import ast
 import json
 import re
-import subprocess
-import sys
 from functools import partial
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import jsonschema
 import kubernetes_validate
-import pytest
 from referencing import Registry, Resource
 
-# Read, never imported: what it requires contradicts requirements.lock.
+from tests.wheels import wheel
+
 SDK = "kserve==0.21.0"
-_FOLDER = Path(__file__).parent / ".wheels" / SDK
 _SCALARS = {"str": "string", "int": "integer", "bool": "boolean", "float": "number", "object": "object"}
 
 
@@ -31,12 +27,9 @@ def validator() -> jsonschema.Draft202012Validator:
 
 
 def models() -> dict[str, str]:
-    """Source of each model of the SDK by its class' name; skips the test where pip cannot bring it."""
-    if not _FOLDER.exists():
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(_FOLDER), SDK]
-        if subprocess.run(command, capture_output=True, check=False).returncode != 0:
-            pytest.skip(f"needs a registry of Python packages, for {SDK}")
-    sources = (path.read_text(encoding="utf-8") for path in (_FOLDER / "kserve" / "models").glob("*_*.py"))
+    """Source of each model of the SDK by its class' name."""
+    folder = wheel(SDK) / "kserve" / "models"
+    sources = (path.read_text(encoding="utf-8") for path in folder.glob("*_*.py"))
     return {found[1]: source for source in sources if (found := re.search(r"^class (\w+)\(", source, re.MULTILINE))}
 
 

