@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -13,7 +15,7 @@ from hypothesis import settings
 from playwright.sync_api import Browser, Page
 
 from tests.browser import chromium, page
-from tests.servers import RunningServer, server
+from tests.servers import ROOT, RunningServer, server
 
 # In a background job SIGINT is ignored, by the programs under test too, which inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -100,6 +102,20 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def multi_label_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a trained multi-label checkpoint with the same classes."""
     return train(tmp_path_factory.mktemp("multi"), multi_labelled_texts())
+
+
+@pytest.fixture(scope="session")
+def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the quickstart checkpoint, trained by the command that `make serve` runs."""
+    folder = tmp_path_factory.mktemp("runs") / "quickstart"
+    config = ("--config", "training/configs/quickstart.yaml")
+    command = [sys.executable, "-m", "training", *config, "--output_dir", str(folder), "--device", "cpu"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    finished = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    assert "Traceback" not in finished.stderr
+    assert f"textcnn-serve --checkpoint {folder}" in finished.stdout
+    return folder
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,6 @@
 """The whole path with the real commands: quickstart data -> checkpoint -> server -> answers -> a clean end."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,19 +9,6 @@ from model.classifier import TextClassifier
 from tests.servers import ROOT, server
 
 pytestmark = pytest.mark.slow
-QUICKSTART = "training/configs/quickstart.yaml"
-
-
-@pytest.fixture(scope="module")
-def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "quickstart"
-    command = [sys.executable, "-m", "training", "--config", QUICKSTART, "--output_dir", str(folder), "--device", "cpu"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    finished = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert finished.returncode == 0, finished.stderr
-    assert "Traceback" not in finished.stderr
-    assert f"textcnn-serve --checkpoint {folder}" in finished.stdout
-    return folder
 
 
 def rows(name: str) -> list[dict[str, str]]:

@@ -16,19 +16,14 @@ import pytest
 from tests.conftest import WORDS
 from tests.servers import ROOT
 
-TITLE = {"README.md": "### Coming from fastText", "README.zh.md": "### 从 fastText 迁移"}
 QUESTION = "which baking dish is best for a banana bread?"  # of the README's last command
 
 
-def commands(name: str) -> str:
-    section = (ROOT / name).read_text(encoding="utf-8").split(TITLE[name])[1]
+def commands() -> str:
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("### Coming from fastText")[1]
     block = re.search(r"```bash\n(.*?)```", section, flags=re.DOTALL)
     assert block
     return block[1]
-
-
-def test_both_readmes_give_the_same_commands() -> None:
-    assert commands("README.md") == commands("README.zh.md")
 
 
 @pytest.mark.slow
@@ -43,7 +38,7 @@ def test_from_a_fasttext_file_to_a_served_model(tmp_path: Path) -> None:
     (tmp_path / ".venv").symlink_to(sys.prefix)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    script = "set -e\n" + commands("README.md").replace("8000", str(port))  # the port alone differs
+    script = "set -e\n" + commands().replace("8000", str(port))  # the port alone differs
 
     with (tmp_path / "stdout").open("w+") as output, (tmp_path / "stderr").open("w+") as errors:
         shell = subprocess.Popen(
