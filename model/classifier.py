@@ -1,10 +1,11 @@
 """In-process classification of texts with a checkpoint."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from . import evidence
 from .checkpoint import CheckpointConfig, read_config, read_examples, read_network, read_tokenizer
 from .checkpoint import revision as read_revision
 from .device import resolve_device
-from .encoding import companion, encode, truncate
+from .encoding import companion, encode, shared, truncate
 from .errors import InputError
 from .folding import FoldedTextCnn
 from .network_textcnn import TextCnn
@@ -23,6 +24,8 @@ from .options import InferenceOptions
 from .prediction import Prediction, predictions
 from .runner import build_runner, choose_network
 from .windows import Windows
+
+SHARED_PASS_TEXTS = 128  # of two threads' passes: the fewer they are, the less often one waits for the interpreter
 
 # B texts, C classes.
 
@@ -38,6 +41,19 @@ class Timing:
     inference_ms: float = 0.0  # host-to-device copy, network and softmax, summed over the passes
     passes: int = 0
     token_counts: list[int] = field(default_factory=list)  # of each text, what was read of it
+
+
+class _Encoded(NamedTuple):
+    """What a pass reads, b texts in its own order."""
+
+    indices: list[int]  # of the texts in the list that was given
+    encodings: list[Encoding]
+    token_ids: list[list[int]]
+    lengths: list[int]  # tokens, in the order of the list
+
+
+_EncodePass = Callable[[int], _Encoded]
+_Pass = tuple[list[int], list[Encoding], NDArray[np.float32]]  # indices, encodings and outputs (b, C) of its texts
 
 
 class TextClassifier:
@@ -153,28 +169,57 @@ class TextClassifier:
             outputs[indices] = of_pass
         return outputs, timing
 
-    def _passes(
-        self, texts: Sequence[str], timing: Timing, *, offsets: bool = False
-    ) -> Iterator[tuple[list[int], list[Encoding], NDArray[np.float32]]]:
-        """For each pass the indices, encodings and outputs (B, C) of its texts; what it cost is added to `timing`.
+    def _passes(self, texts: Sequence[str], timing: Timing, *, offsets: bool = False) -> Iterator[_Pass]:
+        """Every pass over the texts; what they cost is added to `timing`."""
+        if isinstance(texts, str):
+            raise InputError("texts must be a list of strings, got str")
+        size, share = self._run.pass_texts, self._run.is_parallel and len(texts) > self._run.pass_texts
+        if share:
+            size = min(max(size, (len(texts) + 1) // 2), SHARED_PASS_TEXTS)
+        encode_pass = partial(self._encode_pass, texts, size, offsets=offsets)
+        return (self._shared_passes if share else self._piped_passes)(encode_pass, range(0, len(texts), size), timing)
 
-        Its texts are ordered by length: neighbours of one length need no padding.
-        """
+    def _piped_passes(self, encode_pass: _EncodePass, starts: range, timing: Timing) -> Iterator[_Pass]:
+        """One pass after the other, the texts of the next one being tokenized by another thread meanwhile."""
         begin = time.perf_counter()
-        for start, encodings in self._encoded(texts, offsets=offsets):
-            lengths = list(map(len, encodings))
-            timing.token_counts += lengths
-            order = list(range(len(encodings)))
-            if len(order) > 1:
-                order.sort(key=lengths.__getitem__)
-                encodings = [encodings[index] for index in order]
-            token_ids = [encoding.ids for encoding in encodings]
+        for encoded in map(encode_pass, starts) if len(starts) < 2 else companion().map(encode_pass, starts):
             timing.tokenize_ms += (time.perf_counter() - begin) * 1e3
-            outputs, elapsed_ms, passes = self._read(token_ids)
-            timing.inference_ms += elapsed_ms
-            timing.passes += passes
-            yield [start + index for index in order], encodings, outputs
+            yield self._run_pass(encoded, timing)
             begin = time.perf_counter()
+
+    def _shared_passes(self, encode_pass: _EncodePass, starts: range, timing: Timing) -> Iterator[_Pass]:
+        """Every second pass is made by another thread; `timing` gets the mean of the two, which ran side by side."""
+
+        def make(start: int) -> tuple[_Pass, Timing]:
+            cost, begin = Timing(timing.device, timing.clock, 0), time.perf_counter()
+            encoded = encode_pass(start)
+            cost.tokenize_ms = (time.perf_counter() - begin) * 1e3
+            return self._run_pass(encoded, cost), cost
+
+        for made, cost in shared(make, starts):
+            timing.tokenize_ms += cost.tokenize_ms / 2
+            timing.inference_ms += cost.inference_ms / 2
+            timing.passes += cost.passes
+            timing.token_counts += cost.token_counts
+            yield made
+
+    def _encode_pass(self, texts: Sequence[str], size: int, start: int, *, offsets: bool) -> _Encoded:
+        """At most `size` texts from index `start` on, the longest first: neighbours need little padding."""
+        encodings = encode(self._tokenizer, texts[start : start + size], offsets=offsets, first=start)
+        lengths = list(map(len, encodings))
+        order = list(range(len(encodings)))
+        if len(order) > 1:
+            order.sort(key=lengths.__getitem__, reverse=True)
+            encodings = [encodings[index] for index in order]
+        token_ids = [encoding.ids for encoding in encodings]
+        return _Encoded([start + index for index in order], encodings, token_ids, lengths)
+
+    def _run_pass(self, encoded: _Encoded, cost: Timing) -> _Pass:
+        outputs, elapsed_ms, passes = self._read(encoded.token_ids)
+        cost.inference_ms += elapsed_ms
+        cost.passes += passes
+        cost.token_counts += encoded.lengths
+        return encoded.indices, encoded.encodings, outputs
 
     def _read(self, token_ids: list[list[int]]) -> tuple[NDArray[np.float32], float, int]:
         """Outputs (B, C) of the token ids of B texts, the milliseconds and the passes that they took."""
@@ -196,15 +241,3 @@ class TextClassifier:
         scores = [self._run([window])[0][0, label] for window in windows] if len(windows) > 1 else [0]
         best = int(np.argmax(scores))
         return windows[best], self.windows.split(encoding.offsets)[best]
-
-    def _encoded(self, texts: Sequence[str], *, offsets: bool) -> Iterator[tuple[int, list[Encoding]]]:
-        """For each pass the index of its first text and the encodings, made by another thread while a pass runs."""
-        if isinstance(texts, str):
-            raise InputError("texts must be a list of strings, got str")
-        size = self._run.pass_texts
-        starts = range(0, len(texts), size)
-
-        def encode_pass(start: int) -> tuple[int, list[Encoding]]:
-            return start, encode(self._tokenizer, texts[start : start + size], offsets=offsets, first=start)
-
-        return map(encode_pass, starts) if len(starts) < 2 else companion().map(encode_pass, starts)

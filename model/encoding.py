@@ -2,9 +2,10 @@
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
+from itertools import chain, islice
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from tokenizers import Encoding, Tokenizer
 
 from .errors import InputError
 
+Result = TypeVar("Result")
 _local = threading.local()
 
 # B texts, L tokens of the longest.
@@ -77,10 +79,22 @@ def fill(buffer: NDArray[np.int32], token_ids: Sequence[Sequence[int]]) -> None:
     buffer[:texts, 1:][is_token] = np.fromiter(chain.from_iterable(token_ids), dtype=np.int32, count=lengths.sum())
 
 
+def shared(function: Callable[[int], Result], items: range) -> Iterator[Result]:
+    """The results of `function` for the items in order, those of every second item made by the companion.
+
+    >>> list(shared(abs, range(-3, 2)))
+    [3, 2, 1, 0, 1]
+    """
+    others = companion().map(function, items[1::2])
+    for item in items[::2]:
+        yield function(item)
+        yield from islice(others, 1)
+
+
 def companion() -> ThreadPoolExecutor:
-    """The one thread that encodes ahead of the present thread, kept from call to call: it starts in 0.2 ms."""
+    """The one thread that works beside the present one, kept from call to call: it starts in 0.2 ms."""
     if getattr(_local, "process", None) != os.getpid():  # no thread survives a fork
-        _local.process, _local.executor = os.getpid(), ThreadPoolExecutor(1, "tokenize")
+        _local.process, _local.executor = os.getpid(), ThreadPoolExecutor(1, "companion")
     executor: ThreadPoolExecutor = _local.executor
     return executor
 

@@ -108,11 +108,11 @@ class FoldedTextCnn:
 
     def _pool(self, rows: Tensor) -> Tensor:
         """Sums over the taps of windows, (W, S) to (W, K, F)."""
-        bags = len(rows) * len(self._first_slots)
-        if bags > len(self._bags):
-            starts = torch.arange(0, rows.numel(), rows.shape[1], dtype=torch.int32)
-            self._bags = (starts[:, None] + self._first_slots).flatten()
-        return torch.embedding_bag(self._table, rows.flatten(), self._bags[:bags])[0]
+        bags, starts = len(rows) * len(self._first_slots), self._bags
+        if bags > len(starts):
+            firsts = torch.arange(0, rows.numel(), rows.shape[1], dtype=torch.int32)
+            self._bags = starts = (firsts[:, None] + self._first_slots).flatten()
+        return torch.embedding_bag(self._table, rows.flatten(), starts[:bags])[0]
 
     def _windows(self, length: int) -> int:
         """Windows of a text with so many tokens, for the kernel size that has most."""
@@ -121,13 +121,12 @@ class FoldedTextCnn:
     def _pieces(self, windows: list[int]) -> Iterator[tuple[int, int]]:
         """How many texts make each piece whose sums stay in the cache, and the most windows that one of them has."""
         limit = CACHED_BYTES // (len(self._first_slots) * self._table[0].nbytes)
-        texts = most = 0
-        for count in windows:
-            if texts and (texts + 1) * max(most, count) > limit:
-                yield texts, most
-                texts = most = 0
-            texts, most = texts + 1, max(most, count)
-        yield texts, most
+        begin = 0
+        while begin < len(windows):
+            most = max(windows[begin : begin + max(limit // windows[begin], 1)])
+            texts = min(max(limit // most, 1), len(windows) - begin)
+            yield texts, max(windows[begin : begin + texts])
+            begin += texts
 
     def _rows(self, token_ids: Sequence[Sequence[int]], lengths: list[int], windows: list[int]) -> Tensor:
         """The rows of the table that each window adds up (W, S), for all windows of all texts."""

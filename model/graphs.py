@@ -63,6 +63,8 @@ class GraphRunner:
     `tf32` lets matrix products and convolutions round their float32 factors to 10 bits of mantissa.
     """
 
+    is_parallel = False  # passes share the device and their buffers
+
     def __init__(
         self, network: Network, outputs: Outputs, device: torch.device, max_length: int, tf32: bool = False
     ) -> None:

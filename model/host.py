@@ -20,7 +20,7 @@ TokenIds = Sequence[Sequence[int]]  # of B texts
 class HostRunner:
     """A network on the CPU and what makes outputs of its logits.
 
-    `pass_texts` is the most that one pass takes: while it runs, the next ones are tokenized.
+    `pass_texts` is the most that one pass takes.
     """
 
     pass_texts = 64
@@ -30,6 +30,11 @@ class HostRunner:
         self._outputs = outputs
         self._timer = DeviceTimer(torch.device("cpu"))
         self.clock = self._timer.clock
+
+    @property
+    def is_parallel(self) -> bool:
+        """Whether a second pass may run beside one: not where torch's own threads share each pass already."""
+        return torch.get_num_threads() == 1
 
     @torch.inference_mode()
     def __call__(self, token_ids: TokenIds) -> tuple[NDArray[np.float32], float]:

@@ -28,6 +28,10 @@ class Runner(Protocol):
     clock: str  # that measures them, "cuda_events" or "perf_counter"
     pass_texts: int  # the most that one pass takes
 
+    @property
+    def is_parallel(self) -> bool:
+        """Whether two passes at a time are faster than one after the other."""
+
     def __call__(self, token_ids: list[list[int]]) -> tuple[NDArray[np.float32], float]:
         """Outputs (B, C) of the token ids of B texts, and the milliseconds they took."""
 

@@ -1,13 +1,16 @@
 """`TextClassifier`: parity with `transformers.pipeline`, order, problem types, devices, timing."""
 
 import json
+import math
 import multiprocessing
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -75,16 +78,27 @@ def test_scores_are_the_same_alone_and_in_company(classifier: TextClassifier, te
         assert (prediction.label, prediction.score) == next(iter(prediction.scores.items()))
 
 
-def test_many_texts_take_several_passes_in_order(classifier: TextClassifier, monkeypatch: pytest.MonkeyPatch) -> None:
-    texts = [AWKWARD[index % len(AWKWARD)] for index in range(50)]
-    expected = [classifier([text])[0].scores for text in texts]
-    monkeypatch.setattr(HostRunner, "pass_texts", 7)
-    predictions, timing = classifier.classify(texts)
-    assert (timing.passes, timing.batch_size) == (8, 50)
-    assert timing.token_counts == [classifier.classify([text])[1].token_counts[0] for text in texts]
+@pytest.mark.parametrize(("torch_threads", "texts_a_pass"), [(1, 128), (2, 64)])
+def test_a_long_list_takes_several_passes_in_order(
+    classifier: TextClassifier, torch_threads: int, texts_a_pass: int
+) -> None:
+    """With one torch thread a second thread makes half of the passes; with more it only tokenizes for the next one."""
+    texts = [f"{AWKWARD[number % len(AWKWARD)]} {number}" for number in range(600)]
+    before = torch.get_num_threads()
+    torch.set_num_threads(torch_threads)
+    try:
+        begin = time.perf_counter()
+        predictions, timing = classifier.classify(texts)
+        elapsed_ms = (time.perf_counter() - begin) * 1e3
+    finally:
+        torch.set_num_threads(before)
+    alone = [classifier.classify([text]) for text in texts]
+    for prediction, (expected, _) in zip(predictions, alone, strict=True):
+        assert prediction.scores == pytest.approx(expected[0].scores, abs=1e-6)
+    assert (timing.passes, timing.batch_size) == (math.ceil(len(texts) / texts_a_pass), len(texts))
+    assert timing.token_counts == [of_one.token_counts[0] for _, of_one in alone]
     assert max(timing.token_counts) == classifier.max_length
-    for prediction, scores in zip(predictions, expected, strict=True):
-        assert prediction.scores == pytest.approx(scores, abs=1e-6)
+    assert 0 < timing.tokenize_ms + timing.inference_ms <= elapsed_ms
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
@@ -147,6 +161,14 @@ def test_timing_is_a_host_clock_on_the_cpu(classifier: TextClassifier) -> None:
     assert (timing.device, timing.clock, timing.batch_size, timing.passes) == ("cpu", "perf_counter", len(TEXTS), 1)
     assert timing.tokenize_ms > 0
     assert timing.inference_ms > 0
+
+
+@pytest.mark.parametrize("place", [3, 100, 200, 299])
+def test_a_wrong_text_is_named_by_its_place_in_a_long_list(classifier: TextClassifier, place: int) -> None:
+    texts = ["fine"] * place + ["a\ud800"] + ["fine"] * (299 - place)
+    with pytest.raises(InputError, match=rf"texts\[{place}\] must be valid Unicode"):
+        classifier(texts)
+    assert len(classifier(["fine"] * 300)) == 300
 
 
 @pytest.mark.parametrize(
