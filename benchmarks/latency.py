@@ -2,7 +2,7 @@
 
 python -m benchmarks.latency --data FOLDER [--checkpoints FOLDER] [--seconds 5]
 
-Of a batch, ours tokenizes the next texts on a second thread while the network runs. fastText stands in the table where
+Of a batch, a second thread of ours classifies one half. fastText stands in the table where
 it is installed: pip install -r benchmarks/requirements.txt.
 
 `--data` holds one folder a data set with train.jsonl, validation.jsonl and test.jsonl; `--checkpoints` one trained
