@@ -116,6 +116,7 @@ def test_mistakes_in_a_file_name_file_and_key(tmp_path: Path, content: Any, mess
         (["--num_train_epochs", "0"], "num_train_epochs must be above 0, got 0.0"),
         (["--dataloader_persistent_workers"], "dataloader_persistent_workers needs dataloader_num_workers above 0"),
         (["--gradient_checkpointing"], "gradient_checkpointing must be false: a text CNN has no layers worth"),
+        (["--debug", "underflow_overflow"], "debug must be without underflow_overflow"),
         (["--use_liger_kernel"], "use_liger_kernel must be false: a text CNN has no layer that it replaces"),
         (["--eval_do_concat_batches", "false"], "eval_do_concat_batches must be true: the metrics look at all logits"),
         (["--deepspeed", "x.json"], "deepspeed"),

@@ -147,6 +147,8 @@ class TextCnnTrainingArguments(TrainingArguments):
         for name, (value, reason) in _USELESS.items():
             if bool(getattr(self, name)) != value:  # None is false
                 raise InputError(f"{name} must be {str(value).lower()}: {reason}")
+        if "underflow_overflow" in (self.debug or ""):
+            raise InputError("debug must be without underflow_overflow: it cannot look at masks of truth values")
         if self.max_steps <= 0 and not self.num_train_epochs > 0:
             raise InputError(f"num_train_epochs must be above 0, got {self.num_train_epochs}")
         if self.dataloader_persistent_workers and not self.dataloader_num_workers:
