@@ -14,6 +14,7 @@ import json
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,19 +44,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--work", type=Path, default=Path("/var/tmp/textcnn-image"), help="folder for the wheels")
     wheels = parser.parse_args().work.resolve() / "wheelhouse"
-    fetch(wheels)
+    fetch(wheels, "training")
     build(wheels)
     for size, made_by in layers():
         print(f"layer {size / 1e6:7.1f} MB  {made_by[:90]}")
+    prove()
+    print("proven: starts, is healthy, answers and stops as process 1, not as root, on a read-only root")
+
+
+def prove() -> None:
+    """Run the image with its own checkpoint, with one that is mounted, and with one of a hub."""
     with container("--checkpoint", "/models/quickstart"):
         check("quickstart")
-    volume = podman("image", "mount", IMAGE)  # a checkpoint that is mounted: the image's own, by another name
+    volume = podman("image", "mount", IMAGE)  # the image's own checkpoint, by another name
     with container("--checkpoint", "/models/mine", options=("--volume", f"{volume}/models/quickstart:/models/mine:ro")):
         check("mine")
     podman("image", "unmount", IMAGE)
     with hub() as options, container("--checkpoint", "hf://shop/intents", options=options):
         check("intents")
-    print("proven: starts, is healthy, answers and stops as process 1, not as root, on a read-only root")
 
 
 def run(*command: str, stderr: int | None = None) -> str:
@@ -73,12 +79,14 @@ def logs() -> str:
     return podman("logs", CONTAINER, stderr=subprocess.STDOUT)
 
 
-def fetch(wheels: Path) -> None:
-    """A clean Debian root as the base image, unless it is there, and the wheels of the lock file."""
+def fetch(wheels: Path, *extras: str) -> None:
+    """A clean Debian root as the base image, unless it is there, and the wheels that the Dockerfile installs."""
     wheels.mkdir(parents=True, exist_ok=True)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [*project["dependencies"], *(one for extra in extras for one in project["optional-dependencies"][extra])]
     platform = ("--python-version", "3.11", "--only-binary", ":all:", "--dest", str(wheels))
-    lock = str(ROOT / "requirements.lock")
-    run(sys.executable, "-m", "pip", "download", "--quiet", *platform, "-r", lock, "setuptools", "wheel")
+    lock = ("--constraint", str(ROOT / "requirements.lock"))
+    run(sys.executable, "-m", "pip", "download", "--quiet", *platform, *lock, *wanted, "setuptools", "wheel")
     if subprocess.run(["podman", "image", "exists", BASE], check=False).returncode != 0:
         sources = next(Path("/etc/apt/sources.list.d").glob("*.sources"), Path("/etc/apt/sources.list"))
         root = wheels.with_name("base.tar")
@@ -88,11 +96,11 @@ def fetch(wheels: Path) -> None:
         root.unlink()
 
 
-def build(wheels: Path) -> None:
+def build(wheels: Path, *more: str) -> None:
     """The image by the Dockerfile as it stands, its own base apart, in a namespace that has no network."""
     options = ("--isolation", "chroot", "--format", "docker", "--layers", "--pull-never", "--tag", IMAGE)
     inputs = ("--build-arg", f"PYTHON_IMAGE={BASE}", "--volume", f"{wheels}:/wheelhouse:ro")
-    command = ["unshare", "--net", "buildah", "build", *options, *inputs, str(ROOT)]
+    command = ["unshare", "--net", "buildah", "build", *options, *inputs, *more, str(ROOT)]
     subprocess.run(command, check=True, stdout=sys.stderr)
 
 
