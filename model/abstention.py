@@ -1,13 +1,16 @@
 """When not to answer: how certain a distribution is, and below which certainty it is no answer."""
 
+import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-# B texts, C classes.
+# B texts, C classes, V vocabulary.
 
-CERTAINTIES = ("lead", "probability", "entropy")
+CERTAINTIES = ("familiar_lead", "lead", "probability", "entropy")
+UNSEEN_WEIGHT = 8.0  # logits that a text loses if none of its tokens was in a training text
 _LEAST = np.finfo(np.float32).tiny  # of a probability whose logarithm is taken
 
 
@@ -17,37 +20,73 @@ class Abstention:
 
     certainty: str
     threshold: float
+    unseen_tokens: frozenset[int] = frozenset()  # that no training text has
 
-    @classmethod
-    def of(cls, certainty: str, threshold: float | None) -> "Abstention | None":
-        """The rule of a configuration's two fields; None where every text gets an answer."""
-        return None if threshold is None else cls(certainty, threshold)
+    def __call__(self, probabilities: NDArray[np.floating], token_ids: Sequence[Sequence[int]]) -> NDArray[np.bool_]:
+        """Which rows of probabilities (B, C) of texts with these token ids are no answer (B,)."""
+        shares = [self.unseen_share(ids) for ids in token_ids] if self.certainty == "familiar_lead" else 0.0
+        return self.rejects(probabilities, np.asarray(shares))
 
-    def __call__(self, probabilities: NDArray[np.floating]) -> NDArray[np.bool_]:
-        """Which rows of probabilities (B, C) are no answer (B,)."""
-        return certainty(probabilities, self.certainty) < self.threshold
+    def rejects(self, probabilities: NDArray[np.floating], unseen_shares: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """The same from the share of each text's tokens that no training text has (B,)."""
+        return certainty(probabilities, self.certainty, unseen_shares) < self.threshold
+
+    def unseen_share(self, token_ids: Sequence[int]) -> float:
+        """How many of the tokens no training text has, 0 to 1; 0 where there are none."""
+        return sum(map(self.unseen_tokens.__contains__, token_ids)) / max(len(token_ids), 1)
 
 
-def certainty(probabilities: NDArray[np.floating], kind: str) -> NDArray[np.float32]:
+def certainty(
+    probabilities: NDArray[np.floating], kind: str, unseen_shares: NDArray[np.floating] | float = 0.0
+) -> NDArray[np.floating]:
     """How certain each row of `probabilities` (B, C) is (B,), by one of `CERTAINTIES`.
 
-    "lead" is the best class's logit minus the mean logit, which texts of unknown kind lower most; "probability" that of
-    the best class; "entropy" the negative entropy in nats.
+    "lead" is the best class's logit minus the mean logit, which texts of unknown kind lower most; "familiar_lead" takes
+    `UNSEEN_WEIGHT` from it for the share of tokens that no training text has; "probability" is that of the best class,
+    "entropy" the negative entropy in nats.
 
-    >>> certainty(np.array([[0.5, 0.5], [0.9, 0.1]], dtype=np.float32), "lead").round(2).tolist()
+    >>> probabilities = np.array([[0.5, 0.5], [0.9, 0.1]], dtype=np.float32)
+    >>> certainty(probabilities, "lead").round(2).tolist()
     [0.0, 1.1]
+    >>> certainty(probabilities, "familiar_lead", np.array([0.0, 0.25])).round(2).tolist()
+    [0.0, -0.9]
     """
     if kind == "probability":
         return np.asarray(probabilities.max(axis=1))
     logarithms = np.log(np.maximum(probabilities, _LEAST))  # (B, C)
     if kind == "entropy":
         return np.asarray((probabilities * logarithms).sum(axis=1))
-    return np.asarray(logarithms.max(axis=1) - logarithms.sum(axis=1) / logarithms.shape[1])
+    lead = np.asarray(logarithms.max(axis=1) - logarithms.sum(axis=1) / logarithms.shape[1])
+    return lead if kind == "lead" else lead - UNSEEN_WEIGHT * unseen_shares
 
 
-def check_abstention(kind: object, threshold: object) -> None:
-    """Raise `ValueError` unless `kind` is one of `CERTAINTIES` and `threshold` None or a finite number."""
+def pack_tokens(chosen: NDArray[np.bool_]) -> str:
+    """Which tokens of a vocabulary are chosen (V,), a bit each, as text for a configuration.
+
+    >>> sorted(unpack_tokens(pack_tokens(np.array([False, True, True, False])), 4))
+    [1, 2]
+    """
+    return base64.b64encode(np.packbits(chosen).tobytes()).decode()
+
+
+def unpack_tokens(packed: str, vocab_size: int) -> frozenset[int]:
+    """The tokens that `pack_tokens` was given; raises `ValueError` if that was another vocabulary."""
+    chosen = np.unpackbits(np.frombuffer(base64.b64decode(packed, validate=True), dtype=np.uint8))
+    if not vocab_size <= len(chosen) < vocab_size + 8:
+        raise ValueError(f"needs a bit for each of {vocab_size} tokens, got {len(chosen)} bits")
+    return frozenset(np.flatnonzero(chosen[:vocab_size]).tolist())
+
+
+def check_abstention(kind: object, threshold: object, unseen_tokens: object, vocab_size: int) -> None:
+    """Raise `ValueError` where the fields of a configuration make no rule."""
     if kind not in CERTAINTIES:
         raise ValueError(f"abstention_certainty must be one of {', '.join(CERTAINTIES)}, got {kind!r}")
     if threshold is not None and not (isinstance(threshold, int | float) and np.isfinite(threshold)):
         raise ValueError(f"abstention_threshold must be a finite number or null, got {threshold!r}")
+    if unseen_tokens is None and kind == "familiar_lead":
+        raise ValueError("abstention_unseen_tokens must be given with abstention_certainty familiar_lead")
+    if unseen_tokens is not None:
+        try:
+            unpack_tokens(unseen_tokens, vocab_size)  # type: ignore[arg-type]
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"abstention_unseen_tokens must be base64 of {vocab_size} bits ({error})") from error

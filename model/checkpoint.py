@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
-from .abstention import Abstention, check_abstention
+from .abstention import Abstention, check_abstention, unpack_tokens
 from .errors import InputError
 from .network_textcnn import TextCnn, TextCnnShape
 from .prediction import check_thresholds
@@ -33,11 +33,16 @@ class CheckpointConfig(TextCnnShape):
     thresholds: list[float] | None = None  # multi-label: the probability from which on each label applies
     abstention_certainty: str = "lead"
     abstention_threshold: float | None = None
+    abstention_unseen_tokens: str | None = None
 
     @property
     def abstention(self) -> Abstention | None:
         """The rule by which a text gets no answer, if there is one."""
-        return Abstention.of(self.abstention_certainty, self.abstention_threshold)
+        if self.abstention_threshold is None:
+            return None
+        unseen = self.abstention_unseen_tokens
+        tokens = frozenset() if unseen is None else unpack_tokens(unseen, self.vocab_size)
+        return Abstention(self.abstention_certainty, self.abstention_threshold, tokens)
 
 
 def read_config(folder: Path) -> CheckpointConfig:
@@ -60,7 +65,12 @@ def read_config(folder: Path) -> CheckpointConfig:
         )
         config.check()
         check_thresholds(config.thresholds, len(labels))
-        check_abstention(config.abstention_certainty, config.abstention_threshold)
+        check_abstention(
+            config.abstention_certainty,
+            config.abstention_threshold,
+            config.abstention_unseen_tokens,
+            config.vocab_size,
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder / CONFIG}: {_reason(error)}") from error
     if config.problem_type not in PROBLEM_TYPES:

@@ -53,7 +53,7 @@ class _Encoded(NamedTuple):
 
 
 _EncodePass = Callable[[int], _Encoded]
-_Pass = tuple[list[int], list[Encoding], NDArray[np.float32]]  # indices, encodings and outputs (b, C) of its texts
+_Pass = tuple[_Encoded, NDArray[np.float32]]  # what was read, and its outputs (b, C)
 
 
 class TextClassifier:
@@ -130,8 +130,9 @@ class TextClassifier:
         """The predictions and what they cost; `explained` is of the texts to explain: by index the label, or None."""
         found: list[Any] = [None] * len(texts)
         timing = Timing(self.device, self._run.clock, len(texts))
-        for indices, encodings, outputs in self._passes(texts, timing, offsets=bool(explained)):
-            for index, encoding, prediction in zip(indices, encodings, self.predictions(outputs, top_k), strict=True):
+        for encoded, outputs in self._passes(texts, timing, offsets=bool(explained)):
+            predicted = self._predictions(encoded, outputs, top_k)
+            for index, encoding, prediction in zip(encoded.indices, encoded.encodings, predicted, strict=True):
                 if explained and index in explained:
                     self._explain(texts[index], encoding, prediction, explained[index])
                 found[index] = prediction
@@ -157,16 +158,17 @@ class TextClassifier:
             self._network, self._shape, token_ids, offsets, text, index
         )
 
-    def predictions(self, outputs: NDArray[np.float32], top_k: int | None = None) -> list[Prediction]:
-        """Predictions for rows of `score`'s outputs (B, C)."""
-        return predictions(outputs, self.labels, self.problem_type, top_k, self.thresholds, self.abstention)
+    def _predictions(self, encoded: _Encoded, outputs: NDArray[np.float32], top_k: int | None) -> list[Prediction]:
+        rule = self.abstention
+        abstained = None if rule is None else rule(outputs, encoded.token_ids).tolist()  # (b,)
+        return predictions(outputs, self.labels, self.problem_type, top_k, self.thresholds, abstained)
 
     def score(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], Timing]:
         """Probabilities (B, C) of the texts, or values (B, 1) for regression, and what they cost."""
         outputs = np.empty((len(texts), len(self.labels)), dtype=np.float32)
         timing = Timing(self.device, self._run.clock, len(texts))
-        for indices, _, of_pass in self._passes(texts, timing):
-            outputs[indices] = of_pass
+        for encoded, of_pass in self._passes(texts, timing):
+            outputs[encoded.indices] = of_pass
         return outputs, timing
 
     def _passes(self, texts: Sequence[str], timing: Timing, *, offsets: bool = False) -> Iterator[_Pass]:
@@ -219,7 +221,7 @@ class TextClassifier:
         cost.inference_ms += elapsed_ms
         cost.passes += passes
         cost.token_counts += encoded.lengths
-        return encoded.indices, encoded.encodings, outputs
+        return encoded, outputs
 
     def _read(self, token_ids: list[list[int]]) -> tuple[NDArray[np.float32], float, int]:
         """Outputs (B, C) of the token ids of B texts, the milliseconds and the passes that they took."""

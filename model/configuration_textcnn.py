@@ -22,8 +22,9 @@ class TextCnnConfig(TextCnnShape, PreTrainedConfig):
 
     initial_embedding_std: float = 0.1  # of the normal distribution that random embeddings are drawn from
     thresholds: list[float] | None = None  # several labels: the probability from which on each applies, (C,)
-    abstention_certainty: str = "lead"  # what is compared with the threshold: lead, probability or entropy
+    abstention_certainty: str = "lead"  # what is compared with the threshold, see `certainty`
     abstention_threshold: float | None = None  # a text that is less certain gets no answer
+    abstention_unseen_tokens: str | None = None  # those that no training text has: base64 of a bit a token
     normalization_version: int | None = None  # of `text_normalizer`, if the tokenizer was learnt with it
     format_version: int = 1  # of the checkpoint folder
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .abstention import Abstention
 from .evidence import Evidence
 
 MULTI_LABEL_THRESHOLD = 0.5  # a label with at least this probability applies, if the checkpoint says nothing else
@@ -52,13 +51,13 @@ def predictions(
     problem_type: str,
     top_k: int | None = None,
     thresholds: Sequence[float] | None = None,
-    abstention: Abstention | None = None,
+    abstained: Sequence[bool] | None = None,
 ) -> list[Prediction]:
     """One prediction for each row of `outputs` (B, C): probabilities, or values for regression.
 
     `top_k` keeps the k most probable labels in `scores`; ties keep the order of `labels`. `thresholds` (C,) are the
-    probabilities from which on each of several labels applies, `MULTI_LABEL_THRESHOLD` when absent. `abstention` says
-    which texts get no answer; it changes nothing else.
+    probabilities from which on each of several labels applies, `MULTI_LABEL_THRESHOLD` when absent. `abstained` (B,)
+    says which texts get no answer; it changes nothing else.
     """
     if problem_type == "regression":
         return [Prediction(value=value) for value in outputs[:, 0].tolist()]
@@ -68,11 +67,10 @@ def predictions(
     if problem_type == "multi_label_classification":
         threshold = np.full(len(labels), MULTI_LABEL_THRESHOLD) if thresholds is None else np.array(thresholds)
         applying = (probabilities >= threshold[order]).tolist()  # (B, C)
-    abstained = [False] * len(outputs) if abstention is None else abstention(outputs).tolist()  # (B,)
     found = []
     for row, (indices, scores) in enumerate(zip(order.tolist(), probabilities.tolist(), strict=True)):
         ranked = [labels[index] for index in indices]
         applied = None if applying is None else list(compress(ranked, applying[row]))
         by_label = dict(zip(ranked[:top_k], scores[:top_k], strict=True))
-        found.append(Prediction(ranked[0], scores[0], by_label, applied, abstained=abstained[row]))
+        found.append(Prediction(ranked[0], scores[0], by_label, applied, abstained=bool(abstained and abstained[row])))
     return found

@@ -1,62 +1,98 @@
 """The rule by which a checkpoint abstains, chosen on validation texts, and what it does on other texts."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from model.abstention import CERTAINTIES, Abstention, certainty
+from training.features import TokenTensors
 from training.targets import MULTI, SINGLE
 
 Array = NDArray[Any]
+_CHUNK = 4096  # texts at a time
 
-# N texts, C classes.
+# N texts, C classes, V vocabulary.
+
+
+class Scored(NamedTuple):
+    """What a rule looks at: of N texts the probabilities and the share of tokens that no training text has."""
+
+    probabilities: Array  # (N, C)
+    unseen_shares: Array  # (N,)
+
+    def certainty(self, kind: str) -> Array:
+        """How certain each text is (N,)."""
+        return certainty(self.probabilities, kind, self.unseen_shares)
 
 
 def choose_abstention(
-    probabilities: Array, targets: Array, problem_type: str, acceptance: float, foreign: Array | None = None
+    scored: Scored, targets: Array, problem_type: str, acceptance: float, foreign: Scored | None = None
 ) -> Abstention | None:
-    """The rule that accepts the share `acceptance` of the validation texts (N, C); None where no text has a label.
+    """The rule that accepts the share `acceptance` of the N validation texts; None where no text has a label.
 
-    Given `foreign`, probabilities of out-of-scope texts, it uses the certainty that tells the two apart best.
+    Given `foreign`, out-of-scope texts, it uses the certainty that tells the two apart best.
     """
-    own = in_scope(probabilities, targets, problem_type)
-    if not len(own):
+    own = in_scope(scored, targets, problem_type)
+    if not len(own.probabilities):
         return None
     kinds = CERTAINTIES if problem_type == SINGLE else ("probability",)
     kind = kinds[0] if foreign is None else max(kinds, key=lambda kind: separation(own, foreign, kind))
-    return Abstention(kind, _threshold(certainty(own, kind), acceptance))
+    return Abstention(kind, _threshold(own.certainty(kind), acceptance))
 
 
-def in_scope(probabilities: Array, targets: Array, problem_type: str) -> Array:
-    """The rows that a rule should accept: those with a label."""
-    return probabilities[targets.max(axis=1) > 0.5] if problem_type == MULTI else probabilities
+def in_scope(scored: Scored, targets: Array, problem_type: str) -> Scored:
+    """The texts that a rule should accept: those with a label."""
+    if problem_type != MULTI:
+        return scored
+    has_label = targets.max(axis=1) > 0.5
+    return Scored(*(values[has_label] for values in scored))
 
 
-def separation(own: Array, foreign: Array, kind: str) -> float:
+def unseen_tokens(train: TokenTensors, vocab_size: int) -> NDArray[np.bool_]:
+    """Which tokens no training text has (V,)."""
+    unseen = np.ones(vocab_size, dtype=bool)
+    for token_ids in train.token_ids.split(1 << 20):
+        unseen[token_ids.cpu().numpy()] = False
+    return unseen
+
+
+def unseen_shares(texts: TokenTensors, unseen: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The share of each text's tokens, cut as the network reads them, that no training text has (N,)."""
+    is_unseen, shares = torch.from_numpy(unseen).to(texts.token_ids.device), [np.zeros(0)]
+    for start in range(0, len(texts), _CHUNK):
+        rows = texts.__getitems__(range(start, min(start + _CHUNK, len(texts))))
+        is_token = rows["attention_mask"]  # (n, T)
+        counts = (is_unseen[rows["input_ids"]] & is_token).sum(dim=1)
+        shares.append((counts / is_token.sum(dim=1).clamp(min=1)).cpu().numpy())
+    return np.concatenate(shares)
+
+
+def separation(own: Scored, foreign: Scored, kind: str) -> float:
     """Area under the ROC curve: the chance that a text of ours is more certain than a foreign one."""
-    values = np.concatenate([certainty(own, kind), certainty(foreign, kind)])
-    return float(roc_auc_score(np.arange(len(values)) < len(own), values))
+    values = np.concatenate([own.certainty(kind), foreign.certainty(kind)])
+    return float(roc_auc_score(np.arange(len(values)) < len(own.probabilities), values))
 
 
-def acceptance_report(rule: Abstention, probabilities: Array, targets: Array, problem_type: str) -> dict[str, float]:
+def acceptance_report(rule: Abstention, scored: Scored, targets: Array, problem_type: str) -> dict[str, float]:
     """The share of in-scope texts that `rule` accepts and, for one class a text, the accuracy on them."""
-    own = in_scope(probabilities, targets, problem_type)
-    accepted = ~rule(own)
-    report = {"acceptance": float(accepted.mean())} if len(own) else {}
+    own = in_scope(scored, targets, problem_type)
+    accepted = ~rule.rejects(*own)
+    report = {"acceptance": float(accepted.mean())} if len(accepted) else {}
     if problem_type == SINGLE and accepted.any():
-        is_right = probabilities.argmax(axis=1) == targets
+        is_right = scored.probabilities.argmax(axis=1) == targets
         report["accuracy_of_accepted"] = float(is_right[accepted].mean())
     return report
 
 
-def foreign_report(rule: Abstention, own: Array, foreign: Array) -> dict[str, float]:
+def foreign_report(rule: Abstention, own: Scored, foreign: Scored) -> dict[str, float]:
     """How `rule` treats out-of-scope texts: `recall` is the share that it rejects."""
     return {
-        "texts": len(foreign),
+        "texts": len(foreign.probabilities),
         "auroc": separation(own, foreign, rule.certainty),
-        "recall": float(rule(foreign).mean()),
+        "recall": float(rule.rejects(*foreign).mean()),
     }
 
 

@@ -7,11 +7,21 @@ from typing import Any
 import numpy as np
 from transformers.trainer_utils import EvalPrediction, PredictionOutput
 
+from model.abstention import pack_tokens
 from model.configuration_textcnn import TextCnnConfig
-from training.abstention import acceptance_report, choose_abstention, foreign_report, in_scope
+from training.abstention import (
+    Scored,
+    acceptance_report,
+    choose_abstention,
+    foreign_report,
+    in_scope,
+    unseen_shares,
+    unseen_tokens,
+)
 from training.calibration import calibrate, probabilities
 from training.config_training import TextCnnTrainingArguments
 from training.data import OUT_OF_SCOPE
+from training.features import TokenTensors
 from training.metrics import metrics_for
 from training.scaling import Scale
 from training.targets import MULTI, REGRESSION
@@ -31,14 +41,15 @@ class Assessment:
 def assess(
     config: TextCnnConfig,
     answers: Mapping[str, PredictionOutput],
+    texts: Mapping[str, TokenTensors],
     scale: Scale,
     problem_type: str,
     arguments: TextCnnTrainingArguments,
 ) -> Assessment:
     """Fit temperature, thresholds and the rule to abstain into `config`; what they and the network do on each split.
 
-    `answers` are uncalibrated logits by split: validation, and, where there are such texts, test, out_of_scope and
-    out_of_scope_test.
+    `answers` are uncalibrated logits by split, for `texts` without train: validation, and, where there are such texts,
+    test, out_of_scope and out_of_scope_test.
     """
     labelled = {name: answer for name, answer in answers.items() if name not in OUT_OF_SCOPE}
     calibration = abstention = None
@@ -52,7 +63,11 @@ def assess(
         targets = {name: np.asarray(answer.label_ids) for name, answer in labelled.items()}
         if problem_type == MULTI and arguments.tune_thresholds:
             config.thresholds = choose_thresholds(scores["validation"], targets["validation"])
-        abstention = _abstention(config, scores, targets, problem_type, arguments.in_scope_acceptance)
+        unseen = unseen_tokens(texts["train"], config.vocab_size)
+        scored = {name: Scored(values, unseen_shares(texts[name], unseen)) for name, values in scores.items()}
+        abstention = _abstention(config, scored, targets, problem_type, arguments.in_scope_acceptance)
+        if config.abstention_certainty == "familiar_lead":
+            config.abstention_unseen_tokens = pack_tokens(unseen)
     compute = metrics_for(problem_type, scale, config.thresholds)
     measured = {name: _measured(answer, compute, config.calibration_temperature) for name, answer in labelled.items()}
     return Assessment(measured, calibration, abstention)
@@ -60,24 +75,24 @@ def assess(
 
 def _abstention(
     config: TextCnnConfig,
-    scores: Mapping[str, Any],
+    scored: Mapping[str, Scored],
     targets: Mapping[str, Any],
     problem_type: str,
     acceptance: float,
 ) -> dict[str, Any] | None:
-    validation = scores["validation"], targets["validation"], problem_type
-    rule = choose_abstention(*validation, acceptance, scores.get("out_of_scope"))
+    validation = scored["validation"], targets["validation"], problem_type
+    rule = choose_abstention(*validation, acceptance, scored.get("out_of_scope"))
     if rule is None:
         return None
     config.abstention_certainty, config.abstention_threshold = rule.certainty, rule.threshold
     report: dict[str, Any] = {"certainty": rule.certainty, "threshold": rule.threshold}
     for name, target in targets.items():
-        report[name] = acceptance_report(rule, scores[name], target, problem_type)
+        report[name] = acceptance_report(rule, scored[name], target, problem_type)
     tried = "test" if "test" in targets else "validation"
     for name, split in (("out_of_scope", "validation"), ("out_of_scope_test", tried)):
-        if name in scores:
-            own = in_scope(scores[split], targets[split], problem_type)
-            report[name] = foreign_report(rule, own, scores[name])
+        if name in scored:
+            own = in_scope(scored[split], targets[split], problem_type)
+            report[name] = foreign_report(rule, own, scored[name])
     return report
 
 

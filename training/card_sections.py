@@ -8,6 +8,7 @@ from training.markdown import table
 from training.metrics import METRICS
 
 _CERTAINTIES = {
+    "familiar_lead": "best logit's lead over the mean, less 8 times the share of tokens that no training text has,",
     "lead": "best logit's lead over the mean logit",
     "probability": "highest probability",
     "entropy": "negative entropy",

@@ -49,6 +49,11 @@ class Prepared:
     unknown_share: float  # of the tokens of the validation texts
     vectors: dict[str, float | str] | None  # where the embeddings are from, and how much of the data they cover
 
+    def splits(self) -> dict[str, TokenTensors]:
+        """The texts that there are, by the name of their split."""
+        found = {"train": self.train, "validation": self.validation, "test": self.test, **self.out_of_scope}
+        return {name: split for name, split in found.items() if split is not None}
+
 
 def prepare(data: TextData, arguments: ModelArguments, cache: TokenCache) -> Prepared:
     """Tokenize every text once, settle the length and build the network with random weights.

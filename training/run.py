@@ -75,9 +75,9 @@ def train(
     with folder.writing("the logs"):  # all else says itself what it is
         outcome = trainer.train(resume_from_checkpoint=None if folder.resume_from is None else str(folder.resume_from))
     fold_subwords(prepared.network.network)
-    splits = {"validation": prepared.validation, "test": prepared.test, **prepared.out_of_scope}
-    answers = {name: trainer.predict(split) for name, split in splits.items() if split is not None}
-    assessment = assess(prepared.network.config, answers, prepared.scale, data.problem_type, arguments)
+    texts = prepared.splits()
+    answers = {name: trainer.predict(split) for name, split in texts.items() if name != "train"}
+    assessment = assess(prepared.network.config, answers, texts, prepared.scale, data.problem_type, arguments)
     if data.problem_type == REGRESSION:
         prepared.scale.fold_into(prepared.network.network.classifier)
     if lesson is not None:

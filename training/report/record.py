@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 from transformers.trainer_utils import PredictionOutput
 
-from model.abstention import certainty
 from model.configuration_textcnn import TextCnnConfig
 from model.errors import InputError
 from model.prediction import MULTI_LABEL_THRESHOLD
+from training.abstention import Scored, unseen_shares, unseen_tokens
 from training.calibration import probabilities, reliability
 from training.data import Split, TextData
 from training.output import PREDICTIONS, RECORD
@@ -59,7 +59,7 @@ def record_files(
         if split is None:
             continue
         logits = np.asarray(answers[name].predictions)
-        outcomes[name] = _outcomes(split, logits, prepared, data)
+        outcomes[name] = _outcomes(name, split, logits, prepared, data)
         details[name] = {
             "digest": digest(split.texts),
             "mistakes": _mistakes(split, logits, outcomes[name], config, data),
@@ -119,7 +119,7 @@ def digest(texts: Sequence[str]) -> str:
     return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
 
 
-def _outcomes(split: Split, logits: Array, prepared: Prepared, data: TextData) -> Outcomes:
+def _outcomes(name: str, split: Split, logits: Array, prepared: Prepared, data: TextData) -> Outcomes:
     targets: list[Any] = [list(target) if isinstance(target, tuple) else target for target in split.targets]
     if data.problem_type == REGRESSION:
         nothing = np.zeros(len(split), np.float32)
@@ -130,8 +130,9 @@ def _outcomes(split: Split, logits: Array, prepared: Prepared, data: TextData) -
         answers: list[Any] = [data.labels[index] for index in scores.argmax(axis=1)]
     else:
         answers = [[data.labels[index] for index in np.flatnonzero(row)] for row in _applies(scores, config)]
-    kind = config.abstention_certainty
-    return Outcomes(targets, answers, scores.max(axis=1).astype(np.float32), certainty(scores, kind).astype(np.float32))
+    shares = unseen_shares(prepared.splits()[name], unseen_tokens(prepared.train, config.vocab_size))
+    certainties = Scored(scores, shares).certainty(config.abstention_certainty)
+    return Outcomes(targets, answers, scores.max(axis=1).astype(np.float32), certainties.astype(np.float32))
 
 
 def _applies(scores: Array, config: TextCnnConfig) -> Array:
