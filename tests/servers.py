@@ -183,6 +183,14 @@ def eventually(condition: Callable[[], bool], seconds: float = 10) -> bool:
     return condition()
 
 
+def is_ready(url: str) -> bool:
+    """Whether a service that takes requests answers there."""
+    try:
+        return httpx.get(f"{url}/ready").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
 def group_is_empty(group: int) -> bool:
     """Whether no process of the group is left."""
     try:

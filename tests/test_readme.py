@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from tests.conftest import labelled_texts
-from tests.servers import ROOT, eventually
+from tests.servers import ROOT, eventually, is_ready
 
 pytestmark = pytest.mark.slow
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -44,14 +44,6 @@ def run(folder: Path, command: str) -> str:
     return done.stdout
 
 
-def is_ready(port: int) -> bool:
-    """Whether a service answers there."""
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/ready").status_code == 200
-    except httpx.TransportError:
-        return False
-
-
 @contextmanager
 def served(folder: Path, command: str) -> Iterator[int]:
     """Port of the service that a command starts; `{port}` in it stands for that."""
@@ -61,7 +53,7 @@ def served(folder: Path, command: str) -> Iterator[int]:
     started = ["bash", "-c", command.format(port=port)]
     with subprocess.Popen(started, cwd=folder, env=environment, start_new_session=True) as process:
         try:
-            assert eventually(lambda: is_ready(port), 120)
+            assert eventually(lambda: is_ready(f"http://127.0.0.1:{port}"), 120)
             yield port
         finally:
             os.killpg(process.pid, signal.SIGTERM)

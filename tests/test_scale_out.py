@@ -3,10 +3,12 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -19,7 +21,7 @@ import httpx
 import pytest
 
 from tests.conftest import WORDS
-from tests.servers import RunningServer, eventually, server
+from tests.servers import ROOT, RunningServer, eventually, is_ready, server
 from tests.test_deploy import DEPLOY
 
 HAPROXY = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
@@ -57,13 +59,18 @@ class Balancer:
         return int(self.servers()[name]["stot"])
 
 
+def places(*addresses: str) -> dict[str, str]:
+    """The environment that tells the configuration these addresses: its own, of its statistics, of the replicas."""
+    return os.environ | dict(zip(("LISTEN", "STATISTICS", "REPLICA_1", "REPLICA_2"), addresses, strict=True))
+
+
 @contextmanager
 def balancer(replicas: list[str]) -> Iterator[Balancer]:
     assert HAPROXY
     listen, statistics = free_addresses(2)
-    places = {"LISTEN": listen, "STATISTICS": statistics, "REPLICA_1": replicas[0], "REPLICA_2": replicas[1]}
     command = [HAPROXY, "-f", str(DEPLOY / "haproxy.cfg")]
-    with subprocess.Popen(command, env=os.environ | places, stderr=subprocess.DEVNULL) as process:
+    environment = places(listen, statistics, *replicas)
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
         try:
             patient = httpx.HTTPTransport(retries=6)  # it may not listen yet
             with httpx.Client(base_url=f"http://{statistics}", timeout=30, transport=patient) as client:
@@ -151,3 +158,24 @@ def test_clients_notice_neither_a_rolling_restart_nor_a_death(checkpoint: Path) 
         assert replicas[1].stop() == 0
         none = httpx.post(f"http://{balance.address}/predict", json={"inputs": "money back"})
     assert (none.status_code, none.headers["retry-after"], none.json()["error_type"]) == (503, "1", "overloaded")
+
+
+def test_the_readmes_commands_put_replicas_behind_one_address(checkpoint: Path, tmp_path: Path) -> None:
+    section = (DEPLOY / "README.md").read_text(encoding="utf-8").split("## Replicas behind haproxy")[1]
+    block = re.search(r"```bash\n(.*?)```", section, flags=re.DOTALL)
+    assert block
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "mine").symlink_to(checkpoint)
+    (tmp_path / "service").symlink_to(ROOT / "service")
+    listen, statistics, *replicas = free_addresses(4)
+    environment = places(listen, statistics, *replicas)
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}:/usr/sbin"
+    first, second = (address.split(":")[1] for address in replicas)
+    script = block[1].replace("8001", first).replace("8002", second)  # the ports alone differ
+    with subprocess.Popen(["bash", "-c", script], cwd=tmp_path, env=environment, start_new_session=True) as shell:
+        try:
+            assert eventually(lambda: is_ready(f"http://{listen}"), 60)
+            asked = httpx.post(f"http://{listen}/predict", json={"inputs": "money back"})
+            assert asked.json()["predictions"][0]["label"] == "refund"
+        finally:
+            os.killpg(shell.pid, signal.SIGTERM)
