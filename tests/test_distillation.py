@@ -192,7 +192,9 @@ def test_an_encoder_becomes_a_teacher_once(tmp_path: Path, monkeypatch: pytest.M
     encoder = tmp_path / "encoder"
     BertModel(tiny_bert(save_tokenizer(encoder))).save_pretrained(encoder)
     flags = [*("--teacher", str(encoder), "--cache_dir", str(tmp_path / "cache"))]
-    flags += [*("--augmented_copies", "1", "--num_train_epochs", "1")]
+    flags += [*("--augmented_copies", "1", "--num_train_epochs", "1", "--teacher_epochs", "2")]
+    taught: list[float] = []
+    monkeypatch.setattr(Trainer, "train", _recording(Trainer.train, taught))
     rows = multi_labelled_texts()
     with pytest.raises(AssertionError):  # exit status 2
         train(tmp_path, rows, *flags)
@@ -201,18 +203,19 @@ def test_an_encoder_becomes_a_teacher_once(tmp_path: Path, monkeypatch: pytest.M
     assert 0 < report["validation"]["agreement"] <= 1
     teachers = list((tmp_path / "cache").glob("teacher-*/config.json"))
     assert len(teachers) == 1
-    monkeypatch.setattr(Trainer, "train", _only_students(Trainer.train))
-    train(
-        tmp_path, rows, *flags, "--finetune_teacher", "--overwrite_output_dir", "--seed", "8", "--num_train_epochs", "1"
-    )
+    train(tmp_path, rows, *flags, "--finetune_teacher", "--overwrite_output_dir", "--seed", "8")
+    assert taught == [2], "once, in so many epochs"
 
 
-def _only_students(original: object) -> object:
-    def guarded(self: Trainer, *arguments: object, **options: object) -> object:
-        assert isinstance(self, TextCnnTrainer), "the teacher was trained again"
+def _recording(original: object, taught: list[float]) -> object:
+    """`Trainer.train` that notes the epochs of each teacher."""
+
+    def train(self: Trainer, *arguments: object, **options: object) -> object:
+        if not isinstance(self, TextCnnTrainer):
+            taught.append(self.args.num_train_epochs)
         return original(self, *arguments, **options)  # type: ignore[operator]
 
-    return guarded
+    return train
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,7 @@ def test_mistakes_in_a_file_name_file_and_key(tmp_path: Path, content: Any, mess
         (["--deepspeed", "x.json"], "deepspeed"),
         (["--fp16"], "fp16 needs a GPU; on a CPU --bf16 halves the precision"),
         (["--report_to", "clearml"], "report_to must be none, all or some of those installed here, tensorboard"),
+        (["--teacher_epochs", "0"], "teacher_epochs must be at least 1, got 0"),
         (["--vocab_size", "0"], "vocab_size must be at least 1, got 0"),
         (["--eval_strategy", "no"], "requires the save and eval strategy to match"),
     ],

@@ -56,6 +56,7 @@ class DataArguments:
         "same classes, or any encoder with --finetune_teacher."
     )
     finetune_teacher: bool = flag("Whether the teacher first learns from the training texts itself.", False)
+    teacher_epochs: int = flag("Passes over the training texts in which --finetune_teacher learns.", 3)
     augmented_copies: int = flag("Varied copies of each text that the teacher labels too.", 8)
     unlabelled_file: Files = flag("Files of more texts for the teacher to label.")
     cache_dir: str | None = flag(
@@ -74,6 +75,8 @@ class DataArguments:
             )
         if not 0 < self.validation_share < 1:
             raise InputError(f"validation_share must be between 0 and 1, got {self.validation_share}")
+        if self.teacher_epochs < 1:
+            raise InputError(f"teacher_epochs must be at least 1, got {self.teacher_epochs}")
         if self.augmented_copies < 0:
             raise InputError(f"augmented_copies must be at least 0, got {self.augmented_copies}")
         if self.teacher is None and (self.finetune_teacher or self.unlabelled_file):

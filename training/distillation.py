@@ -77,7 +77,7 @@ def learn_from_teacher(
     _check(data, arguments, training)
     name = arguments.teacher or ""
     if arguments.finetune_teacher:
-        name = str(finetune(name, data, cache.folder, training.device))
+        name = str(finetune(name, data, arguments.teacher_epochs, cache.folder, training.device))
     teacher = Teacher.load(name, data.labels, training.device)
     own = [*data.train.texts, *data.unlabelled]
     alike = teacher.alike(words_of(own)) if arguments.augmented_copies else {}

@@ -19,7 +19,7 @@ from training.scaling import Scale
 from training.targets import MULTI, encode_targets
 from training.teacher import encode, half_precision, load_transformer
 
-EPOCHS, BATCH, LEARNING_RATE = 3, 32, 5e-5  # Devlin et al. 2019, arXiv:1810.04805, appendix A.3
+BATCH, LEARNING_RATE = 32, 5e-5  # Devlin et al. 2019, arXiv:1810.04805, appendix A.3
 _SEED = 0  # of its own: students of several seeds share a teacher
 
 
@@ -31,12 +31,12 @@ class _HalfPrecisionTrainer(Trainer):
         return torch.autocast(self.args.device.type, torch.bfloat16, enabled=half_precision(self.args.device))
 
 
-def finetune(name: str, data: TextData, folder: Path, device: torch.device) -> Path:
+def finetune(name: str, data: TextData, epochs: int, folder: Path, device: torch.device) -> Path:
     """The folder of `name` fine-tuned on the training texts, best epoch by validation; found again by fingerprint.
 
     Raises `InputError` when `name` is no transformer. An interrupted fine-tuning goes on from its last epoch.
     """
-    finished = folder / f"teacher-{_fingerprint(name, data)}"
+    finished = folder / f"teacher-{_fingerprint(name, data, epochs)}"
     if (finished / CONFIG).is_file():
         return finished
     labels = dict(enumerate(data.labels))
@@ -48,7 +48,7 @@ def finetune(name: str, data: TextData, folder: Path, device: torch.device) -> P
         **({"attn_implementation": "eager"} if device.type == "cpu" else {}),  # torch's own is slow backwards there
     )
     unfinished = finished.with_suffix(".training")
-    arguments = _arguments(unfinished, data, device)
+    arguments = _arguments(unfinished, data, epochs, device)
     trainer = _HalfPrecisionTrainer(
         model=network,
         args=arguments,
@@ -69,11 +69,11 @@ def finetune(name: str, data: TextData, folder: Path, device: torch.device) -> P
     return finished
 
 
-def _arguments(folder: Path, data: TextData, device: torch.device) -> TrainingArguments:
+def _arguments(folder: Path, data: TextData, epochs: int, device: torch.device) -> TrainingArguments:
     metric, greater = best_metric(None, data.problem_type, data.train.targets)
     return TrainingArguments(
         output_dir=str(folder),
-        num_train_epochs=EPOCHS,
+        num_train_epochs=epochs,
         per_device_train_batch_size=BATCH,
         learning_rate=LEARNING_RATE,
         warmup_steps=0.1,
@@ -102,10 +102,10 @@ def _rows(tokenizer: Any, split: Split, data: TextData) -> Sequence[dict[str, An
     ]
 
 
-def _fingerprint(name: str, data: TextData) -> str:
+def _fingerprint(name: str, data: TextData, epochs: int) -> str:
     """Of all that decides what the teacher learns."""
     folder = Path(name)
     config = (folder / CONFIG).read_text(encoding="utf-8") if (folder / CONFIG).is_file() else name
     splits = [(split.texts, split.targets) for split in (data.train, data.validation)]
-    content = json.dumps([config, name, data.labels, splits, EPOCHS, BATCH, LEARNING_RATE], ensure_ascii=False)
+    content = json.dumps([config, name, data.labels, splits, epochs, BATCH, LEARNING_RATE], ensure_ascii=False)
     return hashlib.sha256(content.encode()).hexdigest()[:32]
