@@ -100,6 +100,21 @@ def test_mistakes_in_a_file_name_file_and_key(tmp_path: Path, content: Any, mess
 
 
 @pytest.mark.parametrize(
+    ("flags", "rate"),
+    [
+        ([], 2e-3),
+        (["--teacher", "x"], 2e-3),
+        (["--vectors", "y"], 2e-3),
+        (["--teacher", "x", "--vectors", "y"], 5e-4),
+        (["--teacher", "x", "--vectors", "y", "--optim", "adadelta"], 1.0),
+        (["--teacher", "x", "--vectors", "y", "--learning_rate", "1e-3"], 1e-3),
+    ],
+)
+def test_the_step_size_suits_optimizer_and_texts(flags: list[str], rate: float) -> None:
+    assert parse_with(*flags)[2].learning_rate == rate
+
+
+@pytest.mark.parametrize(
     ("flags", "message"),
     [
         (["--learning_rat", "1"], "unknown argument '--learning_rat'; did you mean '--learning_rate'?"),

@@ -13,8 +13,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from model.checkpoint import CONFIG
 from model.errors import InputError, UnwritableError
 from training.card import model_card
-from training.config import DataArguments, ModelArguments
-from training.config_training import LEARNING_RATE, TextCnnTrainingArguments
+from training.config import DataArguments, ModelArguments, distils
+from training.config_training import TextCnnTrainingArguments, default_learning_rate
 from training.data import TextData
 from training.metrics import best_metric
 from training.output import CARD, SEARCH, SUMMARY, TRIALS, OutputFolder
@@ -50,7 +50,7 @@ class Autotune:
             raise InputError("autotune_minutes is for one process: no torchrun")
         self._data, self._folder = data, folder
         self._data_arguments, self._model_arguments, self._arguments = data_arguments, model_arguments, arguments
-        self._given = _searched(model_arguments, arguments)
+        self._given = _searched(data_arguments, model_arguments, arguments)
         metric, higher = best_metric(arguments.metric_for_best_model, data.problem_type, data.train.targets)
         self._search = Search(
             path=folder.path / SEARCH / TRIALS,
@@ -118,11 +118,12 @@ class Autotune:
         return summary
 
 
-def _searched(model: ModelArguments, arguments: TextCnnTrainingArguments) -> Settings:
+def _searched(data: DataArguments, model: ModelArguments, arguments: TextCnnTrainingArguments) -> Settings:
     """The settings to search, those that are at their default, as they are now; what was given stays."""
     fresh, fields = ModelArguments(), TextCnnTrainingArguments.__dataclass_fields__
     default = {name: getattr(fresh, name) for name in SPACE if hasattr(fresh, name)}
-    default |= {"num_train_epochs": fields["num_train_epochs"].default, "learning_rate": LEARNING_RATE}
+    rate = default_learning_rate(arguments.optim, distils(data, model))
+    default |= {"num_train_epochs": fields["num_train_epochs"].default, "learning_rate": rate}
     now = {name: getattr(model if hasattr(model, name) else arguments, name) for name in SPACE}
     searched: Settings = {name: now[name] for name in SPACE if now[name] == default[name]}
     if not searched:

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, TypeAlias
 from model.cli import ArgumentParser
 from model.errors import InputError
 from training.config_file import read_config_file
-from training.config_training import TextCnnTrainingArguments
+from training.config_training import TextCnnTrainingArguments, default_learning_rate
 from training.flags import flag
 from training.targets import ProblemType
 
@@ -177,6 +177,11 @@ class ModelArguments:
             self.tokenizer = "word" if is_file else "wordpiece"
 
 
+def distils(data: DataArguments, model: ModelArguments) -> bool:
+    """Whether a teacher labels texts for pretrained embeddings."""
+    return data.teacher is not None and model.vectors is not None
+
+
 def parse(argv: Sequence[str] | None) -> tuple[DataArguments, ModelArguments, TextCnnTrainingArguments]:
     """The arguments on the command line over those of `--config`; raises `InputError` for any that does not fit."""
     parser = ArgumentParser([DataArguments, ModelArguments, TextCnnTrainingArguments], prog="textcnn-train")
@@ -190,4 +195,6 @@ def parse(argv: Sequence[str] | None) -> tuple[DataArguments, ModelArguments, Te
         raise
     except (ImportError, ValueError) as error:  # what TrainingArguments says of packages and of values that don't fit
         raise InputError(" ".join(str(error).split())) from error
+    if training.learning_rate is None:
+        training.learning_rate = default_learning_rate(training.optim, distils(data, model))
     return data, model, training

@@ -17,6 +17,7 @@ from training.sampling import SamplerKind
 
 OWN_OPTIMIZERS = ("adam", "adadelta")  # beside those of transformers
 LEARNING_RATE = 2e-3
+DISTILLATION_LEARNING_RATE = 5e-4  # many copies for a --teacher to label, on --vectors: benchmarks/README.md
 LEARNING_RATES = {"adadelta": 1.0}  # its steps have the right size by themselves
 
 _LEAST = {  # values that a number may have
@@ -31,6 +32,11 @@ _USELESS = {  # flags of transformers, with the value that goes and what the oth
     "activation_checkpointing": (False, "a text CNN has no layers worth computing twice"),
     "use_liger_kernel": (False, "a text CNN has no layer that it replaces"),
 }
+
+
+def default_learning_rate(optimizer: str, distils: bool) -> float:
+    """The step size when none is given; `distils` tells whether a teacher labels texts for pretrained embeddings."""
+    return LEARNING_RATES.get(optimizer, DISTILLATION_LEARNING_RATE if distils else LEARNING_RATE)
 
 
 @dataclass
@@ -88,8 +94,9 @@ class TextCnnTrainingArguments(TrainingArguments):
     label_smoothing_factor: float | None = flag(  # type: ignore[assignment]  # None until the data are read
         "Share of a target's probability given to the other classes; 0.05 for one class a text, else 0."
     )
-    learning_rate: float | None = flag(  # type: ignore[assignment]  # None until the optimizer is known
-        "Step size of the optimizer at the start; 1 with adadelta, else 0.002, when absent."
+    learning_rate: float | None = flag(  # type: ignore[assignment]  # None until all flags are known
+        "Step size of the optimizer at the start; 1 with adadelta, 0.0005 with --teacher and "
+        "--vectors, else 0.002, when absent."
     )
     eval_strategy: IntervalStrategy | str = flag("When to evaluate: no, steps or epoch.", "epoch")
     save_strategy: SaveStrategy | str = flag("When to write checkpoint-N: no, steps, epoch or best.", "epoch")
@@ -169,8 +176,6 @@ class TextCnnTrainingArguments(TrainingArguments):
         names = [*OWN_OPTIMIZERS, *OptimizerNames]
         if self.optim not in names:
             raise InputError(f"optim must be one of {', '.join(names)}, got {self.optim!r}")
-        if self.learning_rate is None:
-            self.learning_rate = LEARNING_RATES.get(self.optim, LEARNING_RATE)
         if self.nesterov and not (self.optim == "sgd" and self.momentum):
             raise InputError(f"nesterov is for the momentum of sgd, got {self.optim} with momentum {self.momentum}")
         if self.momentum:
