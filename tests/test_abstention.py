@@ -19,8 +19,8 @@ from model.errors import InputError
 from model.prediction import predictions
 from tests.checkpoints import TEXTS, write_checkpoint
 from tests.conftest import labelled_texts, train, write_json_lines
-from training.abstention import Scored, choose_abstention, risk_coverage, separation, unseen_shares, unseen_tokens
-from training.features import Layout, TokenTensors
+from training.abstention import Scored, choose_abstention, risk_coverage, separation
+from training.features import Layout, TokenTensors, find_unseen, unseen_shares
 from training.targets import MULTI, SINGLE
 from training.tokens import Tokens
 
@@ -98,7 +98,7 @@ def test_texts_without_a_label_do_not_set_the_threshold_of_several_labels() -> N
 def test_tokens_that_no_training_text_has_make_a_text_less_certain() -> None:
     tokens = Tokens(np.array([1, 2, 2, 3, 1, 2], dtype=np.int32), np.array([3, 1, 0, 2]))
     texts = TokenTensors(tokens, np.zeros(4), Layout(max_length=2))
-    unseen = unseen_tokens(texts, vocab_size=6)
+    unseen = find_unseen(texts, vocab_size=6)
     assert unseen.tolist() == [True, False, False, False, True, True]
     other = TokenTensors(
         Tokens(np.array([4, 1, 0, 5, 5, 5], dtype=np.int32), tokens.lengths), np.zeros(4), texts.layout

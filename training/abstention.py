@@ -3,18 +3,15 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from model.abstention import CERTAINTIES, Abstention, certainty
-from training.features import TokenTensors
 from training.targets import MULTI, SINGLE
 
 Array = NDArray[Any]
-_CHUNK = 4096  # texts at a time
 
-# N texts, C classes, V vocabulary.
+# N texts, C classes.
 
 
 class Scored(NamedTuple):
@@ -49,25 +46,6 @@ def in_scope(scored: Scored, targets: Array, problem_type: str) -> Scored:
         return scored
     has_label = targets.max(axis=1) > 0.5
     return Scored(*(values[has_label] for values in scored))
-
-
-def unseen_tokens(train: TokenTensors, vocab_size: int) -> NDArray[np.bool_]:
-    """Which tokens no training text has (V,)."""
-    unseen = np.ones(vocab_size, dtype=bool)
-    for token_ids in train.token_ids.split(1 << 20):
-        unseen[token_ids.cpu().numpy()] = False
-    return unseen
-
-
-def unseen_shares(texts: TokenTensors, unseen: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The share of each text's tokens, cut as the network reads them, that no training text has (N,)."""
-    is_unseen, shares = torch.from_numpy(unseen).to(texts.token_ids.device), [np.zeros(0)]
-    for start in range(0, len(texts), _CHUNK):
-        rows = texts.__getitems__(range(start, min(start + _CHUNK, len(texts))))
-        is_token = rows["attention_mask"]  # (n, T)
-        counts = (is_unseen[rows["input_ids"]] & is_token).sum(dim=1)
-        shares.append((counts / is_token.sum(dim=1).clamp(min=1)).cpu().numpy())
-    return np.concatenate(shares)
 
 
 def separation(own: Scored, foreign: Scored, kind: str) -> float:

@@ -9,21 +9,13 @@ from transformers.trainer_utils import EvalPrediction, PredictionOutput
 
 from model.abstention import pack_tokens
 from model.configuration_textcnn import TextCnnConfig
-from training.abstention import (
-    Scored,
-    acceptance_report,
-    choose_abstention,
-    foreign_report,
-    in_scope,
-    unseen_shares,
-    unseen_tokens,
-)
+from training.abstention import Scored, acceptance_report, choose_abstention, foreign_report, in_scope
 from training.calibration import calibrate, probabilities
 from training.config_training import TextCnnTrainingArguments
 from training.data import OUT_OF_SCOPE
-from training.features import TokenTensors
+from training.features import unseen_shares
 from training.metrics import metrics_for
-from training.scaling import Scale
+from training.preparation import Prepared
 from training.targets import MULTI, REGRESSION
 from training.thresholds import choose_thresholds
 
@@ -39,18 +31,17 @@ class Assessment:
 
 
 def assess(
-    config: TextCnnConfig,
+    prepared: Prepared,
     answers: Mapping[str, PredictionOutput],
-    texts: Mapping[str, TokenTensors],
-    scale: Scale,
     problem_type: str,
     arguments: TextCnnTrainingArguments,
 ) -> Assessment:
-    """Fit temperature, thresholds and the rule to abstain into `config`; what they and the network do on each split.
+    """Fit temperature, thresholds and the rule to abstain into the network's configuration; what all do on each split.
 
-    `answers` are uncalibrated logits by split, for `texts` without train: validation, and, where there are such texts,
-    test, out_of_scope and out_of_scope_test.
+    `answers` are uncalibrated logits by split: validation, and, where there are such texts, test, out_of_scope and
+    out_of_scope_test.
     """
+    config = prepared.network.config
     labelled = {name: answer for name, answer in answers.items() if name not in OUT_OF_SCOPE}
     calibration = abstention = None
     if problem_type != REGRESSION:
@@ -63,12 +54,12 @@ def assess(
         targets = {name: np.asarray(answer.label_ids) for name, answer in labelled.items()}
         if problem_type == MULTI and arguments.tune_thresholds:
             config.thresholds = choose_thresholds(scores["validation"], targets["validation"])
-        unseen = unseen_tokens(texts["train"], config.vocab_size)
-        scored = {name: Scored(values, unseen_shares(texts[name], unseen)) for name, values in scores.items()}
+        unseen, splits = prepared.unseen_tokens, prepared.splits()
+        scored = {name: Scored(values, unseen_shares(splits[name], unseen)) for name, values in scores.items()}
         abstention = _abstention(config, scored, targets, problem_type, arguments.in_scope_acceptance)
         if config.abstention_certainty == "familiar_lead":
             config.abstention_unseen_tokens = pack_tokens(unseen)
-    compute = metrics_for(problem_type, scale, config.thresholds)
+    compute = metrics_for(problem_type, prepared.scale, config.thresholds)
     measured = {name: _measured(answer, compute, config.calibration_temperature) for name, answer in labelled.items()}
     return Assessment(measured, calibration, abstention)
 

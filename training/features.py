@@ -12,11 +12,12 @@ from torch.utils.data import Dataset
 
 from training.tokens import Tokens
 
-# N texts, M tokens of all texts, B texts of a batch, T tokens of a row.
+# N texts, M tokens of all texts, B texts of a batch, T tokens of a row, V vocabulary.
 
 COVERED_SHARE = 0.99  # of the training texts that the picked length holds uncut
 LONGEST_PICKED = 512  # tokens; more only when told, since the longest text of a batch sets its width
 _MOVED = ("token_ids", "starts", "excess", "labels")  # tensors that batches are made of
+_CHUNK = 4096  # texts that are counted at a time
 _MULTIPLE = 8  # tokens that the picked length is rounded up to
 
 
@@ -96,6 +97,25 @@ class TokenTensors(Dataset[dict[str, Tensor]]):
         """Whether it would leave the GPU most of its free memory."""
         size = sum(getattr(self, name).nbytes for name in _MOVED)
         return bool(size < torch.cuda.mem_get_info(device)[0] // 4)
+
+
+def find_unseen(train: TokenTensors, vocab_size: int) -> NDArray[np.bool_]:
+    """Which tokens no training text has (V,)."""
+    unseen = np.ones(vocab_size, dtype=bool)
+    for token_ids in train.token_ids.split(1 << 20):
+        unseen[token_ids.cpu().numpy()] = False
+    return unseen
+
+
+def unseen_shares(texts: TokenTensors, unseen: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The share of each text's tokens, cut as the network reads them, that no training text has (N,)."""
+    is_unseen, shares = torch.from_numpy(unseen).to(texts.token_ids.device), [np.zeros(0)]
+    for start in range(0, len(texts), _CHUNK):
+        rows = texts.__getitems__(range(start, min(start + _CHUNK, len(texts))))
+        is_token = rows["attention_mask"]  # (n, T)
+        counts = (is_unseen[rows["input_ids"]] & is_token).sum(dim=1)
+        shares.append((counts / is_token.sum(dim=1).clamp(min=1)).cpu().numpy())
+    return np.concatenate(shares)
 
 
 def _tensor(token_ids: NDArray[np.int32]) -> Tensor:

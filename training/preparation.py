@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from model.tokenizer import KINDS, load_pretrained_tokenizer, special_token_coun
 from training.chinese import simplified_characters
 from training.config import ModelArguments
 from training.data import Split, TextData
-from training.features import Layout, TokenTensors, pick_max_length
+from training.features import Layout, TokenTensors, find_unseen, pick_max_length
 from training.scaling import Scale
 from training.targets import MULTI, REGRESSION, encode_targets
 from training.tokens import TokenCache, Tokens
@@ -50,9 +51,14 @@ class Prepared:
     vectors: dict[str, float | str] | None  # where the embeddings are from, and how much of the data they cover
 
     def splits(self) -> dict[str, TokenTensors]:
-        """The texts that there are, by the name of their split."""
-        found = {"train": self.train, "validation": self.validation, "test": self.test, **self.out_of_scope}
+        """The texts that are not learnt from, by the name of their split."""
+        found = {"validation": self.validation, "test": self.test, **self.out_of_scope}
         return {name: split for name, split in found.items() if split is not None}
+
+    @cached_property
+    def unseen_tokens(self) -> NDArray[np.bool_]:
+        """Which tokens of the vocabulary no training text has (V,)."""
+        return find_unseen(self.train, self.network.config.vocab_size)
 
 
 def prepare(data: TextData, arguments: ModelArguments, cache: TokenCache) -> Prepared:

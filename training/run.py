@@ -75,9 +75,8 @@ def train(
     with folder.writing("the logs"):  # all else says itself what it is
         outcome = trainer.train(resume_from_checkpoint=None if folder.resume_from is None else str(folder.resume_from))
     fold_subwords(prepared.network.network)
-    texts = prepared.splits()
-    answers = {name: trainer.predict(split) for name, split in texts.items() if name != "train"}
-    assessment = assess(prepared.network.config, answers, texts, prepared.scale, data.problem_type, arguments)
+    answers = {name: trainer.predict(split) for name, split in prepared.splits().items()}
+    assessment = assess(prepared, answers, data.problem_type, arguments)
     if data.problem_type == REGRESSION:
         prepared.scale.fold_into(prepared.network.network.classifier)
     if lesson is not None:

@@ -17,9 +17,10 @@ from transformers.trainer_utils import PredictionOutput
 from model.configuration_textcnn import TextCnnConfig
 from model.errors import InputError
 from model.prediction import MULTI_LABEL_THRESHOLD
-from training.abstention import Scored, unseen_shares, unseen_tokens
+from training.abstention import Scored
 from training.calibration import probabilities, reliability
 from training.data import Split, TextData
+from training.features import unseen_shares
 from training.output import PREDICTIONS, RECORD
 from training.preparation import Prepared
 from training.report.checks import data_checks
@@ -130,7 +131,7 @@ def _outcomes(name: str, split: Split, logits: Array, prepared: Prepared, data: 
         answers: list[Any] = [data.labels[index] for index in scores.argmax(axis=1)]
     else:
         answers = [[data.labels[index] for index in np.flatnonzero(row)] for row in _applies(scores, config)]
-    shares = unseen_shares(prepared.splits()[name], unseen_tokens(prepared.train, config.vocab_size))
+    shares = unseen_shares(prepared.splits()[name], prepared.unseen_tokens)
     certainties = Scored(scores, shares).certainty(config.abstention_certainty)
     return Outcomes(targets, answers, scores.max(axis=1).astype(np.float32), certainties.astype(np.float32))
 
