@@ -54,13 +54,15 @@ def main() -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one thread for everyone, tokenizers included
     torch.set_num_threads(1)
     with torch.inference_mode(), tempfile.TemporaryDirectory() as scratch:
-        forward = measure_forward(_texts(arguments.data / FORWARD_SET / "train.jsonl"), arguments.seconds)
+        forward = measure_forward(read_texts(arguments.data / FORWARD_SET / "train.jsonl"), arguments.seconds)
         texts = []
         for name in SETS:
             folder = _checkpoint(arguments, name, Path(scratch))
             has_peer = importlib.util.find_spec("fasttext") is not None
             peer = FastText(arguments.data / name / "train.jsonl", Path(scratch)) if has_peer else None
-            texts.append(measure_texts(folder, peer, _texts(arguments.data / name / "test.jsonl"), arguments.seconds))
+            texts.append(
+                measure_texts(folder, peer, read_texts(arguments.data / name / "test.jsonl"), arguments.seconds)
+            )
     results = {
         "environment": describe(f"python -m benchmarks.latency --data FOLDER --seconds {arguments.seconds:g}"),
         "forward": forward,
@@ -76,8 +78,7 @@ def measure_forward(texts: list[str], seconds: float) -> list[dict[str, Any]]:
     torch.manual_seed(0)
     dense = TextCnn(FORWARD, 10).eval().requires_grad_(False)
     folded = FoldedTextCnn(dense)
-    tokenizer = train_tokenizer(texts, "wordpiece", FORWARD.vocab_size).backend_tokenizer
-    ids = torch.tensor(list(chain.from_iterable(e.ids for e in encode_batch(tokenizer, texts, None, "right"))))
+    ids = token_stream(texts)
     rows = torch.randn(FORWARD.vocab_size, sum(FORWARD.kernel_sizes) * FORWARD.num_filters)
     candidates = {
         "dense": lambda batch: dense(batch[0], torch.ones_like(batch[0])),
@@ -87,10 +88,17 @@ def measure_forward(texts: list[str], seconds: float) -> list[dict[str, Any]]:
     }
     found = []
     for count, length in SIZES:
-        timings = alternate(candidates, partial(_slices, ids.int(), count, length), seconds)
+        timings = alternate(candidates, partial(slices, ids, count, length), seconds)
         found.append({"texts": count, "tokens": length, **timings})
         print(found[-1], file=sys.stderr)
     return found
+
+
+def token_stream(texts: list[str]) -> Tensor:
+    """The ids of all texts one after the other, of a vocabulary that they train."""
+    tokenizer = train_tokenizer(texts, "wordpiece", FORWARD.vocab_size).backend_tokenizer
+    encodings = encode_batch(tokenizer, texts, None, "right")
+    return torch.tensor(list(chain.from_iterable(each.ids for each in encodings)), dtype=torch.int32)
 
 
 class FastText:
@@ -194,7 +202,7 @@ def text_table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _slices(ids: Tensor, count: int, length: int) -> tuple[Tensor, list[list[int]]]:
+def slices(ids: Tensor, count: int, length: int) -> tuple[Tensor, list[list[int]]]:
     """Pieces (B, L) from anywhere in the stream of ids, and the same as lists."""
     starts = torch.randint(len(ids) - length, (count, 1))
     batch = ids[starts + torch.arange(length)]
@@ -222,7 +230,8 @@ def _checkpoint(arguments: argparse.Namespace, name: str, scratch: Path) -> Path
     return folder
 
 
-def _texts(path: Path) -> list[str]:
+def read_texts(path: Path) -> list[str]:
+    """The texts of a file of JSON lines."""
     with path.open(encoding="utf-8") as lines:
         return [json.loads(line)["text"] for line in lines]
 

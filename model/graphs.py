@@ -107,10 +107,11 @@ class CapturedPass:
         self._graph = torch.cuda.CUDAGraph()
         with torch.inference_mode():
             _warm_up(work)
-            with torch.cuda.graph(self._graph, pool=pool):
+            # Other threads may use the device meanwhile: a service replaces its checkpoint while it serves.
+            with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
                 self._result = work()
-            self._outputs = torch.empty_like(self._result, device="cpu", pin_memory=True)
-        self._inputs, self._placed = host, placed  # the graph reads them by address
+        self._outputs = torch.empty(self._result.shape, pin_memory=True)  # (B, C)
+        self._inputs, self._work = host, work  # the graph knows their tensors by address alone
 
     def run(self, token_ids: Sequence[Sequence[int]], timer: DeviceTimer) -> tuple[NDArray[np.float32], float]:
         """Outputs (B, C), overwritten by the next call, and the milliseconds until they stood on the device."""

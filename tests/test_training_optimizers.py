@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -109,6 +110,9 @@ def test_row_sparse_updates_are_chosen_where_they_pay() -> None:
     assert choose_row_sparse(small, arguments_of("--sparse_embedding", "on"))
     for flags in (["--sparse_embedding", "off"], ["--optim", "sgd"], ["--weight_decay", "0.1"]):
         assert not choose_row_sparse(large, arguments_of(*flags))
+    on_gpu: Any = SimpleNamespace(**vars(arguments_of()), device=torch.device("cuda"), world_size=1)
+    assert not choose_row_sparse(large, on_gpu)
+    assert choose_row_sparse(nn.Embedding(500_000, 300, device="meta"), on_gpu)
     with pytest.raises(InputError, match="sparse_embedding cannot be on: the optimizer is sgd, no kind of Adam"):
         choose_row_sparse(large, arguments_of("--sparse_embedding", "on", "--optim", "sgd"))
     with pytest.raises(InputError, match="the embedding is not learnt"):

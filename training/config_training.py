@@ -112,6 +112,9 @@ class TextCnnTrainingArguments(TrainingArguments):
         "Where logs go: tensorboard (beside the output folder), none, all, or another of transformers' integrations.",
         ["tensorboard"],
     )
+    logging_nan_inf_filter: bool = flag(
+        "Whether the logs leave out a step whose loss is no number; a GPU is waited for at every step then.", False
+    )
     ddp_find_unused_parameters: bool | None = flag(
         "Whether several processes look for weights without a gradient.", False
     )

@@ -14,9 +14,8 @@ from training.subwords import SubwordEmbedding
 
 # V tokens of the vocabulary, D channels.
 
-SPARSE_ELEMENTS = (
-    8_000_000  # of the embedding, from which on updating all of them costs more than finding the used ones
-)
+# Of the embedding, from which on updating all of them costs more than finding the used ones.
+SPARSE_ELEMENTS = {"cpu": 8_000_000, "cuda": 1 << 27}
 ADAGRAD_RATE = 5.0  # times the learning rate of Adam; what it is worth: benchmarks/README.md
 
 
@@ -118,7 +117,9 @@ def choose_row_sparse(embedding: nn.Embedding, args: TextCnnTrainingArguments) -
     if args.sparse_embedding == "on" and obstacle is not None:
         raise InputError(f"sparse_embedding cannot be on: {obstacle}")
     if args.sparse_embedding == "auto":
-        return obstacle is None and sum(p.numel() for p in embedding.parameters()) >= SPARSE_ELEMENTS
+        # What n-grams are worth was found with Adagrad, whatever the device.
+        least = SPARSE_ELEMENTS["cpu" if isinstance(embedding, SubwordEmbedding) else args.device.type]
+        return obstacle is None and sum(p.numel() for p in embedding.parameters()) >= least
     return args.sparse_embedding == "on"
 
 

@@ -21,7 +21,7 @@ from training.neighbours import neighbours
 # N texts, B texts of a batch, C classes.
 
 LONGEST = 512  # tokens; longer texts are cut for the teacher
-_BATCH = 64  # texts in a pass
+_BATCH = {"cpu": 64, "cuda": 512}  # texts in a pass
 _HALF_PRECISION = ("amx_bf16", "avx512_bf16")  # instructions of a CPU
 _CHUNK = 2048  # texts between two writes; sorted by length within
 
@@ -66,8 +66,9 @@ class Teacher:
         half = self.half if half is None else half
         by_length = sorted(range(len(texts)), key=lambda index: len(texts[index]))
         logits = np.empty((len(texts), len(self._order)), dtype=np.float32)
-        for start in range(0, len(texts), _BATCH):
-            chosen = by_length[start : start + _BATCH]
+        size = _BATCH[self._device.type]
+        for start in range(0, len(texts), size):
+            chosen = by_length[start : start + size]
             batch = encode(self._tokenizer, [texts[index] for index in chosen], padding=True, return_tensors="pt")
             with torch.autocast(self._device.type, torch.bfloat16, enabled=half):
                 logits[chosen] = self._network(**batch.to(self._device)).logits.float().cpu().numpy()
@@ -88,7 +89,12 @@ def load_transformer(name: str, **options: Any) -> tuple[Any, Any]:
     logging.set_verbosity_error()  # a new last layer is no news
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-        network = AutoModelForSequenceClassification.from_pretrained(name, trust_remote_code=False, **options)
+        network = AutoModelForSequenceClassification.from_pretrained(
+            name,
+            trust_remote_code=False,
+            dtype=torch.float32,  # whatever it was saved in
+            **options,
+        )
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"teacher must be a folder or hub name of a transformer, got {name!r}: {reason}") from error
