@@ -1,14 +1,15 @@
 """Evidence: which pieces of a text made a logit what it is.
 
 A text CNN's logit is bias + sum over filters of weight x pooled maximum, and each maximum was found in one window of
-tokens. Adding up the terms window by window is therefore an exact decomposition of the score, not a causal claim: it
-does not say what the score would be without a piece. The windows are those by which Jacovi, Shalom & Goldberg 2018
-(arXiv:1809.08037) read text CNNs.
+tokens; a linear part adds a term for each token and each pair of neighbours. Adding up the terms piece by piece is
+therefore an exact decomposition of the score, not a causal claim: it does not say what the score would be without a
+piece. The windows are those by which Jacovi, Shalom & Goldberg 2018 (arXiv:1809.08037) read text CNNs.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Protocol, TypedDict
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .bigrams_textcnn import Bigrams
 from .network_textcnn import TextCnnShape
 
 LAYOUTS = 256  # of windows over tokens, kept at a time
@@ -39,6 +41,10 @@ class Explainable(Protocol):
     def output_layer(self) -> tuple[Tensor, Tensor]:
         """Weight (C, K*F) and bias (C,) of the calibrated logits."""
 
+    @property
+    def bigrams(self) -> Bigrams | None:
+        """The linear part, uncalibrated, if there is one."""
+
     def windows(self, token_ids: Sequence[int]) -> Tensor:
         """The rectified answer of each filter to each window of one text (W, K, F), 0 where there is no window."""
 
@@ -60,7 +66,14 @@ def explain(
     weight, bias = (layer.cpu().numpy() for layer in network.output_layer)
     terms = _terms(network.windows(token_ids).cpu().numpy(), weight[label])  # (W, K)
     base, pieces = float(bias[label]), dict[tuple[int, int], float]()
-    for span, term in zip(_spans(shape, len(terms), offsets), terms.ravel().tolist(), strict=True):
+    edges = _edges(offsets)
+    found: Iterable[tuple[tuple[int, int], float]] = zip(
+        _spans(shape, len(terms), *edges), terms.ravel().tolist(), strict=True
+    )
+    if network.bigrams is not None:
+        added = network.bigrams.terms(token_ids, label) / shape.calibration_temperature  # (P, 2)
+        found = chain(found, zip(_pair_spans(*edges), added.ravel().tolist(), strict=True))
+    for span, term in found:
         if span[0] >= span[1]:
             base += term
         elif term:
@@ -80,19 +93,34 @@ def _terms(activation: NDArray[np.float32], weight: NDArray[np.float32]) -> NDAr
     return terms
 
 
-def _spans(shape: TextCnnShape, windows: int, offsets: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Where the characters under each window start and end, kernel size by kernel size; of none, not before the end."""
-    before = tuple(shape.total_padding(size) // 2 for size in shape.kernel_sizes)  # (K,), zeros
-    # A special token stands on no characters: a window starts with the next token that does, or ends with the last one.
+def _edges(offsets: Sequence[tuple[int, int]]) -> tuple[list[int], list[int]]:
+    """Where the characters of each token start (2 + L) and end (1 + L), tokens counted from 1.
+
+    A special token stands on no characters: it starts with the next token that does, and ends with the last one.
+    """
     starts, ends = [sys.maxsize], [0]
     for start, end in reversed(offsets):
         starts.append(start if start < end else starts[-1])
     for start, end in offsets:
         ends.append(end if start < end else ends[-1])
     starts.append(starts[-1])
-    starts.reverse()  # (2 + L)
-    taps = _taps(tuple(shape.kernel_sizes), before, shape.stride, shape.dilation, windows, len(offsets))
+    starts.reverse()
+    return starts, ends
+
+
+def _spans(shape: TextCnnShape, windows: int, starts: list[int], ends: list[int]) -> Iterator[tuple[int, int]]:
+    """Where the characters under each window start and end, kernel size by kernel size; of none, not before the end."""
+    before = tuple(shape.total_padding(size) // 2 for size in shape.kernel_sizes)  # (K,), zeros
+    taps = _taps(tuple(shape.kernel_sizes), before, shape.stride, shape.dilation, windows, len(ends) - 1)
     return ((starts[first], ends[last]) for first, last in taps)
+
+
+def _pair_spans(starts: list[int], ends: list[int]) -> Iterator[tuple[int, int]]:
+    """The same for the second token of each pair and for the pair, as `Bigrams.terms` has them (P * 2)."""
+    for first in range(len(ends)):
+        last = min(first + 1, len(ends) - 1)  # the boundary at the end stands on nothing, and is no token alone
+        yield starts[first + 1], ends[last]
+        yield starts[first], ends[last]
 
 
 @lru_cache(LAYOUTS)

@@ -2,13 +2,14 @@
 
 Embedding and convolution are both linear, so what a token adds to a window depends only on the token and on the tap of
 the window that it stands under. `FoldedTextCnn` works all of that out once, P_j = E W_j^T for tap j, and a forward pass
-adds up table rows. It is the precomputation of the first layer of Devlin et al. 2014 (ACL P14-1129) and of Chen &
-Manning 2014 (EMNLP D14-1082), applied to a convolution over embeddings.
+adds up table rows; the linear part of a network does so anyway. It is the precomputation of the first layer of Devlin
+et al. 2014 (ACL P14-1129) and of Chen & Manning 2014 (EMNLP D14-1082), applied to a convolution over embeddings.
 """
 
 import mmap
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from copy import deepcopy
 from functools import lru_cache
 from itertools import accumulate
 from math import prod
@@ -57,6 +58,10 @@ class FoldedTextCnn:
         self._bags = torch.empty(0, dtype=torch.int32)  # (W*K,), where the rows of each sum begin
         self._table = _fold(network).to(dtype)  # ((V + 2) * S, F)
         self.output_layer = network.output_layer  # weight (C, K*F) and bias (C,) of the calibrated logits
+        self.bigrams = None if network.bigrams is None else deepcopy(network.bigrams).float().requires_grad_(False)
+        self._bigrams_scale = 1 / shape.calibration_temperature
+        on_host = self.bigrams if device.type == "cpu" else None
+        self._bigrams_on_host = None if on_host is None else on_host.on_host(self._bigrams_scale)
         self._plan = lru_cache(PLANS)(self._make_plan)
 
     @property
@@ -74,14 +79,19 @@ class FoldedTextCnn:
             end = begin + texts * windows
             pooled.append(self._pool(rows[begin:end]).view(texts, windows, -1).amax(dim=1))  # (b, K*F)
             begin = end
-        return self._classify(pooled[0] if len(pooled) == 1 else torch.cat(pooled))
+        logits = self._classify(pooled[0] if len(pooled) == 1 else torch.cat(pooled))
+        if self._bigrams_on_host is not None:
+            added = logits.numpy()  # the same memory
+            added += self._bigrams_on_host(token_ids)
+        return logits
 
     def logits(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
         """Logits (B, C) of the first `lengths` (B,) ids of each row of `input_ids` (B, L).
 
         For a GPU: what it does depends on shapes alone, so a CUDA graph may capture it.
         """
-        return self._classify(self._sums(input_ids, lengths).flatten(2).amax(dim=1))
+        logits = self._classify(self._sums(input_ids, lengths).flatten(2).amax(dim=1))
+        return logits if self.bigrams is None else logits + self._bigrams_scale * self.bigrams(input_ids, lengths)
 
     def windows(self, token_ids: Sequence[int]) -> Tensor:
         """The rectified answer of each filter to each window of one text (W, K, F), 0 where there is no window."""

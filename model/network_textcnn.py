@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .bigrams_textcnn import Bigrams
+
 EMBEDDING_MODES = ("random", "static", "non_static", "multichannel")
 
 # B texts, T tokens, L tokens after the cut, V vocabulary, D channels, F filters, W windows, K kernel sizes, C classes.
@@ -30,6 +32,7 @@ class TextCnnShape:
     bias: bool = True  # of each Conv1d
     dropout: float = 0.5  # probability, on the pooled features
     embedding_dropout: float = 0.0  # probability, on the embedded tokens
+    bigram_buckets: int = 0  # rows that pairs of neighbouring tokens share in the linear part; without it 0
     max_length: int = 128  # tokens, special ones included; longer texts are cut
     padding_side: str = "right"
     truncation_side: str = "right"  # the side that is cut off
@@ -60,6 +63,7 @@ class TextCnnShape:
         sizes = self.kernel_sizes
         all_counts = isinstance(sizes, list | tuple) and len(sizes) > 0 and all(map(_is_count, sizes))
         self._require(all_counts, "kernel_sizes", "must be whole numbers of at least 1")
+        self._require(_is_count(self.bigram_buckets + 1), "bigram_buckets", "must be a whole number of at least 0")
         for name in ("dropout", "embedding_dropout"):
             value = getattr(self, name)
             self._require(isinstance(value, int | float) and 0 <= value < 1, name, "must be at least 0 and below 1")
@@ -96,6 +100,8 @@ def _is_count(value: object) -> bool:
 class TextCnn(nn.Module):
     """Embedding, `nn.Conv1d` per kernel size, ReLU, maximum over time, dropout, linear (Kim 2014, arXiv:1408.5882).
 
+    With `bigram_buckets` the logits of `Bigrams` are added, the only part that sees how often something occurs.
+
     The logits of a text depend on its tokens alone: neither the amount nor the side of the padding, nor its neighbours
     in the batch, change them. A text shorter than a window is filled up with zeros to one window.
     """
@@ -122,6 +128,9 @@ class TextCnn(nn.Module):
         self.embedding_dropout = nn.Dropout(config.embedding_dropout)
         self.dropout = nn.Dropout(config.dropout)
         self.classifier = nn.Linear(len(config.kernel_sizes) * config.num_filters, num_labels)
+        self.bigrams: Bigrams | None = None
+        if config.bigram_buckets:
+            self.bigrams = Bigrams(config.vocab_size, config.bigram_buckets, config.pad_token_id, num_labels)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Logits (B, C) of token ids (B, T), where `attention_mask` (B, T) is 1 for tokens and 0 for padding."""
@@ -130,6 +139,8 @@ class TextCnn(nn.Module):
     def logits(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
         """Logits (B, C) of the first `lengths` (B,) ids of each row of `input_ids` (B, L), calibrated in evaluation."""
         logits: Tensor = self.classifier(self.dropout(self.pool(input_ids, lengths)))  # (B, K*F) -> (B, C)
+        if self.bigrams is not None:
+            logits = logits + self.bigrams(input_ids, lengths)
         return logits if self.training else logits / self.config.calibration_temperature
 
     def pool(self, input_ids: Tensor, lengths: Tensor) -> Tensor:

@@ -44,6 +44,8 @@ def build_network(vocab_size: int, **options: Any) -> TextCnnForSequenceClassifi
     }
     network = TextCnnForSequenceClassification(TextCnnConfig(**settings | options))
     network.train(False)
+    if network.network.bigrams is not None:  # which starts from zeros
+        torch.nn.init.normal_(network.network.bigrams.weight)
     return network
 
 

@@ -37,6 +37,7 @@ def shapes(draw: st.DrawFn) -> TextCnnShape:
         dilation=draw(st.integers(1, 3)),
         groups=draw(st.sampled_from([1, 2])),
         bias=draw(st.booleans()),
+        bigram_buckets=draw(st.sampled_from([0, 7])),
         max_length=40,
         calibration_temperature=draw(st.sampled_from([1.0, 0.5, 3.0])),
     )
@@ -65,4 +66,7 @@ def pad(texts: list[list[int]], before: list[int], width: int) -> PaddedBatch:
 def build_network(shape: TextCnnShape, seed: int = 0) -> TextCnn:
     """A network of that shape in evaluation mode, its weights drawn from `seed`."""
     torch.manual_seed(seed)
-    return TextCnn(shape, CLASSES).eval().requires_grad_(False)
+    network = TextCnn(shape, CLASSES).eval().requires_grad_(False)
+    if network.bigrams is not None:  # which starts from zeros
+        network.bigrams.weight.normal_()
+    return network

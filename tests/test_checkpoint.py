@@ -25,6 +25,7 @@ def test_holds_everything_and_nothing_half_written(tmp_path: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {
         "README.md",
         "config.json",
+        "bigrams_textcnn.py",
         "configuration_textcnn.py",
         "model.safetensors",
         "modeling_textcnn.py",
@@ -119,7 +120,7 @@ def test_config_json_comes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("model.saving.shutil.move", lambda source, target: moved.append(Path(target).name))
     write_checkpoint(tmp_path)
     assert moved[-1] == "config.json"
-    assert len(moved) == 8
+    assert len(moved) == 9
 
 
 def _drop(name: str) -> Callable[[Path], None]:

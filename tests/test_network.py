@@ -1,5 +1,6 @@
 """The invariants of the network: parity with a naive loop, blindness to padding, defined logits for every text."""
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -7,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from model.bigrams_textcnn import MULTIPLIER
 from model.network_textcnn import TextCnn, TextCnnShape
 from tests.strategies import CLASSES, VOCABULARY, batches, build_network, pad, shapes, token_lists
 
@@ -30,7 +32,19 @@ def naive_logits(network: TextCnn, tokens: list[int]) -> Tensor:
             taps = [signal[start + tap * shape.dilation] for tap in range(size)]  # size x (D,)
             windows.append(_convolve(conv, torch.stack(taps, dim=1)))
         pooled.append(torch.stack(windows).amax(dim=0).relu())
-    return network.classifier(torch.cat(pooled)) / shape.calibration_temperature  # type: ignore[no-any-return]
+    logits: Tensor = network.classifier(torch.cat(pooled)) + naive_bigrams(network, tokens)
+    return logits / shape.calibration_temperature
+
+
+def naive_bigrams(network: TextCnn, tokens: list[int]) -> Tensor:
+    """What the linear part adds (C,), pair by pair; 0 is the boundary around a text."""
+    if network.bigrams is None:
+        return torch.zeros(CLASSES)
+    rows = []
+    for first, second in pairwise([0, *tokens, 0]):
+        rows += [second, VOCABULARY + (first * MULTIPLIER + second) % network.config.bigram_buckets]
+    logits: Tensor = network.bigrams.weight[rows].sum(dim=0) / len(rows) ** 0.5
+    return logits
 
 
 def _convolve(conv: nn.Conv1d, window: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ def test_checkpoint_answers_as_it_was_trained(checkpoint: Path) -> None:
 def test_folder_holds_the_checkpoint_and_nothing_else(checkpoint: Path) -> None:
     assert {path.name for path in checkpoint.iterdir()} == {
         *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "README.md", "metrics.json"),
-        *("configuration_textcnn.py", "modeling_textcnn.py", "network_textcnn.py"),
+        *("bigrams_textcnn.py", "configuration_textcnn.py", "modeling_textcnn.py", "network_textcnn.py"),
         *("report.html", "report.json", "predictions.parquet", "report-curves.png", "report-confusions.png"),
         *("report-reliability.png", "report-coverage.png", "report-lengths.png"),
     }

@@ -30,7 +30,7 @@ FINISHED = (
     *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "README.md", "metrics.json"),
     *("report.html", "report.json", "predictions.parquet", "report-curves.png"),
 )
-MODELLING = ("modeling_textcnn.py", "configuration_textcnn.py", "network_textcnn.py")
+MODELLING = ("modeling_textcnn.py", "configuration_textcnn.py", "network_textcnn.py", "bigrams_textcnn.py")
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

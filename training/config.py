@@ -150,13 +150,19 @@ class ModelArguments:
         "Rows that the character n-grams of the tokens share while embeddings are learnt from nothing; 0 shares none.",
         50_000,
     )
+    bigram_buckets: int = flag(
+        "Rows that pairs of neighbouring tokens share in the linear part beside the filters, which needs classes and "
+        "embeddings learnt from nothing; 0 leaves it out.",
+        50_000,
+    )
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "min_frequency"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.ngram_buckets < 0:
-            raise InputError(f"ngram_buckets must be at least 0, got {self.ngram_buckets}")
+        for name in ("ngram_buckets", "bigram_buckets"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} must be at least 0, got {getattr(self, name)}")
         if self.embedding_mode is None:
             self.embedding_mode = "random" if self.vectors is None else "non_static"
         if (self.embedding_mode == "random") != (self.vectors is None):

@@ -1,6 +1,7 @@
 """A whole training: the texts prepared, the best epoch kept and measured, the checkpoint written."""
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from model.checkpoint import CONFIG, WEIGHTS
 from model.errors import InputError
 from model.saving import save_checkpoint
 from training.assessment import assess
+from training.bigrams import add_bigrams
 from training.card import model_card
 from training.config import DataArguments, ModelArguments
 from training.config_training import TextCnnTrainingArguments
@@ -76,13 +78,17 @@ def train(
         outcome = trainer.train(resume_from_checkpoint=None if folder.resume_from is None else str(folder.resume_from))
     fold_subwords(prepared.network.network)
     answers = {name: trainer.predict(split) for name, split in prepared.splits().items()}
+    speed = {**outcome.metrics, **trainer.clock.total()}
+    if model_arguments.bigram_buckets and not prepared.vectors and data.problem_type != REGRESSION:
+        begin = time.perf_counter()
+        answers = add_bigrams(prepared, answers, objective, model_arguments.bigram_buckets, arguments.seed)
+        speed["train_runtime"] += time.perf_counter() - begin
     assessment = assess(prepared, answers, data.problem_type, arguments)
     if data.problem_type == REGRESSION:
         prepared.scale.fold_into(prepared.network.network.classifier)
     if lesson is not None:
         report = distillation_report(lesson, prepared, answers, data.validation.texts, folder.path)
         assessment = replace(assessment, distillation=report)
-    speed = {**outcome.metrics, **trainer.clock.total()}
     summary = summarize(data, prepared, assessment, trainer.state, speed, (data_arguments, model_arguments, arguments))
     if arguments.should_save:
         extra_files = {

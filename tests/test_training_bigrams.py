@@ -1,0 +1,117 @@
+"""The linear part: what it learns from, how much it weighs, and that it is in the checkpoint or not at all."""
+
+from itertools import pairwise
+from math import log
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from model.bigrams_textcnn import Bigrams
+from model.checkpoint import read_config, read_network
+from model.classifier import TextClassifier
+from model.network_textcnn import TextCnn, TextCnnShape
+from tests.conftest import labelled_texts, multi_labelled_texts, train
+from tests.strategies import VOCABULARY, build_network
+from training.bigrams import SMOOTHING, attach, choose_weight, given, learn, log_ratios
+from training.features import Layout, TokenTensors
+from training.objective import Objective
+from training.report.record import read_outcomes
+from training.targets import MULTI, REGRESSION, SINGLE
+from training.tokens import Tokens
+
+BUCKETS = 40
+TEXTS = [[1, 2], [2, 1], [1, 3, 2], [3, 2, 1], [2, 2, 1, 4]] * 8
+LABELS = np.array([0, 1, 0, 1, 1] * 8)  # whether 2 comes before 1: no token alone tells
+
+
+def setting(side: str = "right", classes: int = 2) -> tuple[Bigrams, TextCnn, TokenTensors]:
+    flat = np.array([token for text in TEXTS for token in text], dtype=np.int32)
+    layout = Layout(max_length=12, padding_side=side)
+    texts = TokenTensors(Tokens(flat, np.array(list(map(len, TEXTS)))), LABELS, layout)
+    network = build_network(TextCnnShape(vocab_size=VOCABULARY, embedding_dim=4, num_filters=2, max_length=12))
+    return Bigrams(VOCABULARY, BUCKETS, 0, classes), network, texts
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_it_learns_the_order_of_words(side: str) -> None:
+    bigrams, network, texts = setting(side)
+    learn(bigrams, network, texts, Objective(SINGLE), seed=1)
+    logits = given(bigrams, network, texts)
+    assert (logits.argmax(axis=1) == LABELS).all()
+    np.testing.assert_allclose(logits, bigrams.on_host()(TEXTS), atol=1e-6)
+
+
+def test_the_same_seed_learns_the_same() -> None:
+    learnt: list[torch.Tensor] = []
+    for seed in (1, 1, 2):
+        bigrams, network, texts = setting()
+        torch.manual_seed(len(learnt))  # of no consequence
+        learn(bigrams, network, texts, Objective(SINGLE, 0.1), seed)
+        learnt.append(bigrams.weight.detach())
+    assert torch.equal(learnt[0], learnt[1])
+
+
+@pytest.mark.parametrize("problem_type", [SINGLE, MULTI])
+def test_learning_starts_from_naive_bayes(problem_type: str) -> None:
+    bigrams, network, texts = setting()
+    if problem_type == MULTI:
+        texts.labels = torch.stack([1.0 - texts.labels, texts.labels], dim=1)  # (N, 2)
+    found = log_ratios(bigrams, network, texts, problem_type)
+    share = (np.bincount(LABELS) + 1) / (len(LABELS) + 2)
+    for token in range(VOCABULARY):
+        counts = [
+            sum(text.count(token) for text, label in zip(TEXTS, LABELS, strict=True) if label == c) for c in (0, 1)
+        ]
+        counts = [len(LABELS[c == LABELS]) for c in (0, 1)] if token == 0 else counts  # the boundary, once a text
+        rate = [(counts[c] + SMOOTHING * share[c]) / share[c] for c in (0, 1)]
+        assert found[token].tolist() == pytest.approx([log(rate[0] / rate[1]), log(rate[1] / rate[0])], abs=1e-5)
+    pairs = {pair for text in TEXTS for pair in pairwise([0, *text, 0])}
+    assert found[VOCABULARY:].any(dim=1).sum() <= len(pairs)
+    assert not found[5:VOCABULARY].any(), "rows of no text"
+
+
+def test_the_better_part_weighs_more_and_a_useless_one_nothing() -> None:
+    targets = np.arange(400) % 3
+    truth, noise = np.eye(3)[targets] * 4, np.random.default_rng(0).normal(size=(400, 3))
+    assert choose_weight(truth, noise, targets, SINGLE) == 0
+    assert choose_weight(noise, truth, targets, SINGLE) == pytest.approx(0.9)
+    assert choose_weight(truth + noise, truth - noise, targets, SINGLE) == pytest.approx(0.5)
+
+
+def test_the_network_answers_with_the_weighted_mean() -> None:
+    bigrams, network, _ = setting(classes=3)
+    bigrams.weight.data.normal_()
+    ids, lengths = torch.tensor([[1, 2, 3], [4, 0, 0]]), torch.tensor([3, 1])
+    filters, linear = network.logits(ids, lengths), bigrams(ids, lengths).detach()
+    attach(network, bigrams, 0.25)
+    torch.testing.assert_close(network.logits(ids, lengths), 0.75 * filters + 0.25 * linear)
+    assert network.config.bigram_buckets == BUCKETS
+
+
+@pytest.mark.parametrize("rows", [labelled_texts(), multi_labelled_texts()])
+def test_a_checkpoint_answers_as_it_was_measured(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    """`predictions.parquet` was written from the sum of what both parts say, before the checkpoint was."""
+    checkpoint = train(tmp_path, rows, "--bigram_buckets", "50", "--num_train_epochs", "1")  # so the filters err
+    config = read_config(checkpoint)
+    network = read_network(checkpoint, config)
+    assert config.bigram_buckets == 50
+    assert network.bigrams is not None
+    assert network.bigrams.weight.any()
+    classifier = TextClassifier.from_pretrained(checkpoint, "cpu")
+    found = [max((prediction.scores or {}).values()) for prediction in classifier([row["text"] for row in rows])]
+    np.testing.assert_allclose(found, read_outcomes(checkpoint)["test"].scores, atol=1e-4)
+
+
+@pytest.mark.parametrize("flags", [["--bigram_buckets", "0"], ["--problem_type", REGRESSION]])
+def test_without_it_nothing_is_left_of_it(tmp_path: Path, flags: list[str]) -> None:
+    rows = [
+        {"text": row["text"], "label": len(row["label"]) if REGRESSION in flags else row["label"]}
+        for row in labelled_texts()
+    ]
+    checkpoint = train(tmp_path, rows, *flags)
+    assert read_config(checkpoint).bigram_buckets == 0
+    assert not [name for name in load_file(checkpoint / "model.safetensors") if "bigrams" in name]
