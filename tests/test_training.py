@@ -73,7 +73,8 @@ def test_table_on_stdout_and_notes_on_stderr(tmp_path: Path, capfd: pytest.Captu
     assert command == f"serve it:   textcnn-serve --checkpoint {checkpoint}"
     notes = [line for line in err.splitlines() if line.strip()]
     assert notes[0] == "max_length 8 tokens cuts 0.0 % of the training texts"
-    assert [line.split("  ")[0] for line in notes[1:]] == ["epoch 1", "epoch 2"]  # and no library speaks
+    assert [line.split("  ")[0] for line in notes[1:3]] == ["epoch 1", "epoch 2"]
+    assert [line[:22] for line in notes[3:]] == ["the linear part weighs"]  # and no library speaks
 
 
 def test_the_same_seed_gives_the_same_weights(tmp_path: Path, checkpoint: Path) -> None:
@@ -97,7 +98,7 @@ def test_several_labels(multi_label_checkpoint: Path) -> None:
 
 def test_thresholds_are_chosen_measured_and_kept(tmp_path: Path) -> None:
     """Labels too few epochs old for probabilities of 0.5: with thresholds of their own they are found all the same."""
-    flags = ["--num_train_epochs", "2", "--learning_rate", "0.003"]
+    flags = ["--num_train_epochs", "2", "--learning_rate", "0.003", "--bigram_buckets", "0"]
     measured = {}
     for tuned in ("true", "false"):
         (tmp_path / tuned).mkdir()
@@ -126,6 +127,9 @@ def test_regression_in_the_targets_unit(tmp_path: Path) -> None:
     assert np.mean((values - truth) ** 2) == pytest.approx(measured["mse"], rel=1e-3)  # the folded scale is exact
 
 
+ALONE = ("--ngram_buckets", "0", "--bigram_buckets", "0")  # what learns is written
+
+
 def test_the_best_epoch_is_kept_not_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     accuracies = iter([0.5, 0.9, 0.6, 0.7])
     monkeypatch.setattr("training.metrics._single", lambda *_: {"accuracy": next(accuracies, 0.0), "f1_macro": 0.0})
@@ -138,7 +142,7 @@ def test_the_best_epoch_is_kept_not_the_last(tmp_path: Path, monkeypatch: pytest
             kept.update({name: tensor.clone() for name, tensor in model.state_dict().items()})
 
     monkeypatch.setattr(TextCnnTrainer, "_save_checkpoint", spy)
-    checkpoint = train(tmp_path, labelled_texts(), "--early_stopping_patience", "2", "--ngram_buckets", "0")
+    checkpoint = train(tmp_path, labelled_texts(), "--early_stopping_patience", "2", *ALONE)
     content = report(checkpoint)
     assert (content["train"]["best_epoch"], content["train"]["epochs"]) == (2, 4)  # two worse ones, then it stopped
     weights = load_file(checkpoint / "model.safetensors")

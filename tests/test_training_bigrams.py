@@ -16,7 +16,7 @@ from model.classifier import TextClassifier
 from model.network_textcnn import TextCnn, TextCnnShape
 from tests.conftest import labelled_texts, multi_labelled_texts, train
 from tests.strategies import VOCABULARY, build_network
-from training.bigrams import SMOOTHING, attach, choose_weight, given, learn, log_ratios
+from training.bigrams import SMOOTHING, WEIGHTS, attach, choose_weight, given, learn, log_ratios
 from training.features import Layout, TokenTensors
 from training.objective import Objective
 from training.report.record import read_outcomes
@@ -78,7 +78,7 @@ def test_the_better_part_weighs_more_and_a_useless_one_nothing() -> None:
     targets = np.arange(400) % 3
     truth, noise = np.eye(3)[targets] * 4, np.random.default_rng(0).normal(size=(400, 3))
     assert choose_weight(truth, noise, targets, SINGLE) == 0
-    assert choose_weight(noise, truth, targets, SINGLE) == pytest.approx(0.9)
+    assert choose_weight(noise, truth, targets, SINGLE) == pytest.approx(WEIGHTS[-1])
     assert choose_weight(truth + noise, truth - noise, targets, SINGLE) == pytest.approx(0.5)
 
 

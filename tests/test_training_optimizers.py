@@ -152,7 +152,8 @@ def test_mistakes(flags: list[str], message: str) -> None:
 
 
 def test_max_norm_bounds_the_weights_of_each_class(tmp_path: Path) -> None:
-    checkpoint = train(tmp_path, labelled_texts(), "--optim", "adadelta", "--learning_rate", "1", "--max_norm", "0.4")
+    flags = ("--optim", "adadelta", "--learning_rate", "1", "--max_norm", "0.4", "--bigram_buckets", "0")
+    checkpoint = train(tmp_path, labelled_texts(), *flags)
     norms = load_file(checkpoint / "model.safetensors")["network.classifier.weight"].norm(dim=1)
     assert norms.max() <= 0.4 + 1e-5
     assert norms.max() > 0.39
@@ -197,7 +198,8 @@ def test_clipping_bounds_a_step(tmp_path: Path) -> None:
     for rate in ("0", "1"):
         (tmp_path / rate).mkdir()
         flags = ("--optim", "sgd", "--learning_rate", rate, "--max_grad_norm", "0.01", "--max_steps", "1")
-        others = ("--lr_scheduler_type", "constant", "--ngram_buckets", "0")  # what learns is written
+        # what learns is written
+        others = ("--lr_scheduler_type", "constant", "--ngram_buckets", "0", "--bigram_buckets", "0")
         folder = train(tmp_path / rate, labelled_texts(), *flags, *others)
         weights.append(torch.cat([tensor.flatten() for tensor in load_file(folder / "model.safetensors").values()]))
     assert float((weights[1] - weights[0]).norm()) == pytest.approx(0.01, rel=1e-2)

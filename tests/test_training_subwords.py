@@ -68,7 +68,15 @@ def test_ngrams_of_a_token(token: str, found: list[str]) -> None:
 
 @pytest.mark.parametrize("sparse", ["on", "off"])
 def test_a_finished_checkpoint_holds_the_sums_alone(tmp_path: Path, sparse: str) -> None:
-    flags = ("--keep_checkpoints", "--load_best_model_at_end", "false", "--num_train_epochs", "2")
+    flags = (
+        "--keep_checkpoints",
+        "--load_best_model_at_end",
+        "false",
+        "--num_train_epochs",
+        "2",
+        "--bigram_buckets",
+        "0",
+    )
     checkpoint = train(tmp_path, labelled_texts(), "--ngram_buckets", "50", "--sparse_embedding", sparse, *flags)
     finished = load_file(checkpoint / "model.safetensors")
     assert [name for name in finished if "embedding" in name] == ["network.embedding.weight"]

@@ -30,7 +30,7 @@ EPOCHS, BATCH = 4, 256
 RATE = 0.1  # of Adagrad at the start; it falls to 0
 PRIOR = 0.5  # times the log-ratios of naive Bayes is what learning starts from
 SMOOTHING = 2.0  # occurrences of each row, shared by the classes as the texts are
-WEIGHTS = np.linspace(0, 0.9, 10)  # of the linear part that are tried; that of the filters is the rest
+WEIGHTS = np.linspace(0, 0.7, 8)  # of the linear part that are tried; that of the filters is the rest
 
 # N texts, B texts of a batch, n rows of all its texts, R rows of the table, C classes.
 
