@@ -55,12 +55,9 @@ def test_the_same_seed_learns_the_same() -> None:
     assert torch.equal(learnt[0], learnt[1])
 
 
-@pytest.mark.parametrize("problem_type", [SINGLE, MULTI])
-def test_learning_starts_from_naive_bayes(problem_type: str) -> None:
+def test_learning_starts_from_naive_bayes() -> None:
     bigrams, network, texts = setting()
-    if problem_type == MULTI:
-        texts.labels = torch.stack([1.0 - texts.labels, texts.labels], dim=1)  # (N, 2)
-    found = log_ratios(bigrams, network, texts, problem_type)
+    found = log_ratios(bigrams, network, texts)
     share = (np.bincount(LABELS) + 1) / (len(LABELS) + 2)
     for token in range(VOCABULARY):
         counts = [
@@ -77,9 +74,9 @@ def test_learning_starts_from_naive_bayes(problem_type: str) -> None:
 def test_the_better_part_weighs_more_and_a_useless_one_nothing() -> None:
     targets = np.arange(400) % 3
     truth, noise = np.eye(3)[targets] * 4, np.random.default_rng(0).normal(size=(400, 3))
-    assert choose_weight(truth, noise, targets, SINGLE) == 0
-    assert choose_weight(noise, truth, targets, SINGLE) == pytest.approx(WEIGHTS[-1])
-    assert choose_weight(truth + noise, truth - noise, targets, SINGLE) == pytest.approx(0.5)
+    assert choose_weight(truth, noise, targets) == 0
+    assert choose_weight(noise, truth, targets) == pytest.approx(WEIGHTS[-1])
+    assert choose_weight(truth + noise, truth - noise, targets) == pytest.approx(0.5)
 
 
 def test_the_network_answers_with_the_weighted_mean() -> None:
@@ -92,26 +89,28 @@ def test_the_network_answers_with_the_weighted_mean() -> None:
     assert network.config.bigram_buckets == BUCKETS
 
 
-@pytest.mark.parametrize("rows", [labelled_texts(), multi_labelled_texts()])
-def test_a_checkpoint_answers_as_it_was_measured(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+def test_a_checkpoint_answers_as_it_was_measured(tmp_path: Path) -> None:
     """`predictions.parquet` was written from the sum of what both parts say, before the checkpoint was."""
-    checkpoint = train(tmp_path, rows, "--bigram_buckets", "50", "--num_train_epochs", "1")  # so the filters err
+    checkpoint = train(
+        tmp_path, labelled_texts(), "--bigram_buckets", "50", "--num_train_epochs", "1"
+    )  # so the filters err
     config = read_config(checkpoint)
     network = read_network(checkpoint, config)
     assert config.bigram_buckets == 50
     assert network.bigrams is not None
     assert network.bigrams.weight.any()
     classifier = TextClassifier.from_pretrained(checkpoint, "cpu")
-    found = [max((prediction.scores or {}).values()) for prediction in classifier([row["text"] for row in rows])]
+    found = [
+        max((prediction.scores or {}).values()) for prediction in classifier([row["text"] for row in labelled_texts()])
+    ]
     np.testing.assert_allclose(found, read_outcomes(checkpoint)["test"].scores, atol=1e-4)
 
 
-@pytest.mark.parametrize("flags", [["--bigram_buckets", "0"], ["--problem_type", REGRESSION]])
-def test_without_it_nothing_is_left_of_it(tmp_path: Path, flags: list[str]) -> None:
-    rows = [
-        {"text": row["text"], "label": len(row["label"]) if REGRESSION in flags else row["label"]}
-        for row in labelled_texts()
-    ]
-    checkpoint = train(tmp_path, rows, *flags)
+@pytest.mark.parametrize("kind", ["off", REGRESSION, MULTI])
+def test_without_it_nothing_is_left_of_it(tmp_path: Path, kind: str) -> None:
+    rows: list[dict[str, Any]] = multi_labelled_texts() if kind == MULTI else [*labelled_texts()]
+    if kind == REGRESSION:
+        rows = [{"text": row["text"], "label": float(len(row["label"]))} for row in rows]
+    checkpoint = train(tmp_path, rows, *(["--bigram_buckets", "0"] if kind == "off" else []))
     assert read_config(checkpoint).bigram_buckets == 0
     assert not [name for name in load_file(checkpoint / "model.safetensors") if "bigrams" in name]

@@ -49,7 +49,7 @@ def add_bigrams(
     found = {name: given(bigrams, network, split) for name, split in splits.items()}
     logits = {name: np.asarray(answer.predictions) for name, answer in answers.items()}
     targets = np.asarray(answers["validation"].label_ids)
-    weight = choose_weight(logits["validation"], found["validation"], targets, objective.problem_type)
+    weight = choose_weight(logits["validation"], found["validation"], targets)
     logger.info("the linear part weighs %.0f %%", 100 * weight)
     if not weight:
         return dict(answers)
@@ -73,7 +73,7 @@ def attach(network: TextCnn, bigrams: Bigrams, weight: float) -> None:
 def learn(bigrams: Bigrams, network: TextCnn, texts: TokenTensors, objective: Objective, seed: int) -> None:
     """Learn the rows from labelled texts, on the CPU, in the same order for the same seed."""
     with torch.no_grad():
-        bigrams.weight.copy_(PRIOR * log_ratios(bigrams, network, texts, objective.problem_type))
+        bigrams.weight.copy_(PRIOR * log_ratios(bigrams, network, texts))
     generator, optimizer = torch.Generator().manual_seed(seed), RowAdagrad(bigrams.parameters(), RATE)
     batches = [batch for _ in range(EPOCHS) for batch in torch.randperm(len(texts), generator=generator).split(BATCH)]
     for step, batch in enumerate(batches):
@@ -92,19 +92,19 @@ def given(bigrams: Bigrams, network: TextCnn, texts: TokenTensors) -> NDArray[np
     return logits
 
 
-def choose_weight(filters: NDArray[Any], linear: NDArray[Any], targets: NDArray[Any], problem_type: str) -> float:
+def choose_weight(filters: NDArray[Any], linear: NDArray[Any], targets: NDArray[Any]) -> float:
     """The weight of the linear logits (N, C) in the mean with those of the filters that makes the targets likeliest."""
 
     def loss(weight: float) -> float:
         logits = ((1 - weight) * filters + weight * linear).astype(np.float64)
-        temperature = fit_temperature(logits, targets, problem_type)
-        return calibration_metrics(logits / temperature, targets, problem_type)["nll"]
+        temperature = fit_temperature(logits, targets, SINGLE)
+        return calibration_metrics(logits / temperature, targets, SINGLE)["nll"]
 
     return float(min(WEIGHTS, key=loss))
 
 
 @torch.no_grad()
-def log_ratios(bigrams: Bigrams, network: TextCnn, texts: TokenTensors, problem_type: str) -> Tensor:
+def log_ratios(bigrams: Bigrams, network: TextCnn, texts: TokenTensors) -> Tensor:
     """How much oftener each row is in texts of a class than in others (R, C), as a logarithm; 0 for rows of no text.
 
     That is naive Bayes. Each row is taken to have been in `SMOOTHING` more texts, of the classes as frequent as here.
@@ -114,8 +114,8 @@ def log_ratios(bigrams: Bigrams, network: TextCnn, texts: TokenTensors, problem_
     for batch in _in_order(texts):
         found, starts, labels = _read(bigrams, network, texts, batch)
         owner = torch.searchsorted(starts, torch.arange(len(found)), right=True) - 1  # (n,)
-        truth = functional.one_hot(labels, classes) if problem_type == SINGLE else labels
-        inside.index_add_(0, found, truth.float()[owner])
+        truth = functional.one_hot(labels, classes).float()  # (B, C)
+        inside.index_add_(0, found, truth[owner])
         total.index_add_(0, found, torch.ones(len(found), 1))
         texts_of += truth.sum(dim=0)
     share = (texts_of + 1) / (len(texts) + 2)  # (C,), of the texts; neither 0 nor 1
