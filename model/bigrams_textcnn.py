@@ -46,7 +46,7 @@ class Bigrams(nn.Module):
         """The rows of each pair (B, P, 2), and which pairs are of the text (B, P)."""
         position = torch.arange(input_ids.shape[1] + 1, device=lengths.device)  # (P,)
         is_token = position[:-1] < lengths[:, None]  # (B, L)
-        tokens = torch.where(is_token, input_ids.long(), self._boundary)
+        tokens = input_ids.long().masked_fill(~is_token, self._boundary)
         tokens = functional.pad(tokens, (1, 1), value=self._boundary)  # (B, L + 2)
         rows = torch.stack([tokens[:, 1:], self._bucket(tokens[:, :-1], tokens[:, 1:])], dim=2)
         return rows, position <= lengths[:, None]

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from model.bigrams_textcnn import MULTIPLIER
 from model.classifier import TextClassifier
 from model.errors import InputError
 from model.evidence import Explainable, explain
@@ -61,6 +62,22 @@ def test_it_adds_up_on_a_gpu() -> None:
     for tokens in ([], [3], list(range(1, 20))):
         check(dense, dense, shape, tokens)
         check(FoldedTextCnn(dense), dense, shape, tokens)
+
+
+@pytest.mark.parametrize(("first", "second", "piece"), [(None, 5, "5"), (5, 7, "5 7"), (0, 3, "3"), (7, 0, "7")])
+def test_a_row_of_the_linear_part_is_a_piece(first: int | None, second: int, piece: str) -> None:
+    """A token's row is the token alone, a pair's row the pair; a boundary (0) stands on no characters."""
+    shape = TextCnnShape(vocab_size=VOCABULARY, embedding_dim=4, num_filters=2, bigram_buckets=10_007)
+    network = build_network(shape)
+    network.classifier.weight.zero_()
+    assert network.bigrams is not None
+    network.bigrams.weight.zero_()
+    row = second if first is None else VOCABULARY + (first * MULTIPLIER + second) % shape.bigram_buckets
+    network.bigrams.weight[row] = 8**0.5  # 4 pairs have 8 rows
+    text = "3 5 7"
+    for form in (network, FoldedTextCnn(network)):
+        _, pieces = explain(form, shape, [3, 5, 7], digits().encode(text).offsets, text, 0)
+        assert {found["text"]: found["contribution"] for found in pieces} == pytest.approx({piece: 1.0})
 
 
 def test_a_piece_is_where_the_network_looks() -> None:
