@@ -151,8 +151,8 @@ class ModelArguments:
         50_000,
     )
     bigram_buckets: int = flag(
-        "Rows that pairs of neighbouring tokens share in the linear part beside the filters, for one class a text, "
-        "without --vectors or --teacher; 0 leaves it out.",
+        "Rows that pairs of neighbouring tokens share in the linear part beside the filters, for one class a text; 0 "
+        "leaves it out.",
         50_000,
     )
 

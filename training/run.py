@@ -79,8 +79,7 @@ def train(
     fold_subwords(prepared.network.network)
     answers = {name: trainer.predict(split) for name, split in prepared.splits().items()}
     speed = {**outcome.metrics, **trainer.clock.total()}
-    alone = lesson is None and not prepared.vectors  # nothing but labelled texts to learn from
-    if model_arguments.bigram_buckets and alone and data.problem_type == SINGLE:
+    if model_arguments.bigram_buckets and data.problem_type == SINGLE:
         begin = time.perf_counter()
         answers = add_bigrams(prepared, answers, objective, model_arguments.bigram_buckets, arguments.seed)
         speed["train_runtime"] += time.perf_counter() - begin
