@@ -54,6 +54,7 @@ class FoldedTextCnn:
         self._kernel_sizes, self._stride = list(shape.kernel_sizes), shape.stride
         self._blank, self._void = shape.vocab_size, shape.vocab_size + 1  # tokens
         self._slots = torch.arange(len(sizes), dtype=torch.int32, device=device)  # (S,)
+        self._host_slots = np.arange(len(sizes), dtype=np.int32)  # (S,)
         self._first_slots = torch.arange(len(sizes), dtype=torch.int32)[taps == 0]  # (K,)
         self._bags = torch.empty(0, dtype=torch.int32)  # (W*K,), where the rows of each sum begin
         self._table = _fold(network).to(dtype)  # ((V + 2) * S, F)
@@ -71,6 +72,14 @@ class FoldedTextCnn:
 
     def __call__(self, token_ids: Sequence[Sequence[int]]) -> Tensor:
         """Logits (B, C) of the token ids of B texts on the CPU; fastest where neighbours are of similar lengths."""
+        logits = self._text_logits(token_ids[0]) if len(token_ids) == 1 else self._list_logits(token_ids)
+        if self._bigrams_on_host is not None:
+            added = logits.numpy()  # the same memory
+            added += self._bigrams_on_host(token_ids)
+        return logits
+
+    def _list_logits(self, token_ids: Sequence[Sequence[int]]) -> Tensor:
+        """What the filters give the logits (B, C) of B texts."""
         lengths = [len(ids) for ids in token_ids]
         pieces = list(self._pieces([self._windows(length) for length in lengths]))
         rows = self._rows(token_ids, lengths, [windows for texts, windows in pieces for _ in range(texts)])
@@ -79,11 +88,13 @@ class FoldedTextCnn:
             end = begin + texts * windows
             pooled.append(self._pool(rows[begin:end]).view(texts, windows, -1).amax(dim=1))  # (b, K*F)
             begin = end
-        logits = self._classify(pooled[0] if len(pooled) == 1 else torch.cat(pooled))
-        if self._bigrams_on_host is not None:
-            added = logits.numpy()  # the same memory
-            added += self._bigrams_on_host(token_ids)
-        return logits
+        return self._classify(pooled[0] if len(pooled) == 1 else torch.cat(pooled))
+
+    def _text_logits(self, token_ids: Sequence[int]) -> Tensor:
+        """The same of one text (1, C), made as a vector: that costs less than a batch of one."""
+        rows, (weight, bias) = self._text_rows(token_ids), self.output_layer
+        pooled = self._pool(rows).view(len(rows), -1).amax(dim=0)  # (K*F,)
+        return torch.addmv(bias, weight, pooled.float().relu_()).unsqueeze(0)
 
     def logits(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
         """Logits (B, C) of the first `lengths` (B,) ids of each row of `input_ids` (B, L).
@@ -97,7 +108,7 @@ class FoldedTextCnn:
         """The rectified answer of each filter to each window of one text (W, K, F), 0 where there is no window."""
         device = self._table.device
         if device.type == "cpu":
-            rows = self._rows([token_ids], [len(token_ids)], [self._windows(len(token_ids))])  # (W, S)
+            rows = self._text_rows(token_ids)
             return self._pool(rows).view(len(rows), len(self._kernel_sizes), -1).float().relu_()
         input_ids = torch.tensor([token_ids], dtype=torch.int32, device=device)  # (1, L)
         return self._sums(input_ids, torch.tensor([len(token_ids)], device=device))[0].float().relu_()
@@ -116,13 +127,13 @@ class FoldedTextCnn:
         """Logits (B, C) of the maxima over time (B, K*F)."""
         return functional.linear(pooled.float().relu_(), *self.output_layer)
 
-    def _pool(self, rows: Tensor) -> Tensor:
+    def _pool(self, rows: NDArray[np.int32]) -> Tensor:
         """Sums over the taps of windows, (W, S) to (W, K, F)."""
-        bags, starts = len(rows) * len(self._first_slots), self._bags
+        bags, starts = len(rows) * len(self._kernel_sizes), self._bags
         if bags > len(starts):
-            firsts = torch.arange(0, rows.numel(), rows.shape[1], dtype=torch.int32)
+            firsts = torch.arange(0, rows.size, rows.shape[1], dtype=torch.int32)
             self._bags = starts = (firsts[:, None] + self._first_slots).flatten()
-        return torch.embedding_bag(self._table, rows.flatten(), starts[:bags])[0]
+        return torch.embedding_bag(self._table, torch.from_numpy(rows.reshape(-1)), starts[:bags])[0]
 
     def _windows(self, length: int) -> int:
         """Windows of a text with so many tokens, for the kernel size that has most."""
@@ -138,21 +149,28 @@ class FoldedTextCnn:
             yield texts, max(windows[begin : begin + texts])
             begin += texts
 
-    def _rows(self, token_ids: Sequence[Sequence[int]], lengths: list[int], windows: list[int]) -> Tensor:
+    def _rows(self, token_ids: Sequence[Sequence[int]], lengths: list[int], windows: list[int]) -> NDArray[np.int32]:
         """The rows of the table that each window adds up (W, S), for all windows of all texts."""
         stream: list[int] = []
         for ids in token_ids:
             stream += ids
             stream += self._blank, self._void
-        first_rows = np.array(stream, dtype=np.int32) * len(self._slots)  # of each token
-        plan = self._plan(lengths[0], windows[0])  # (W, S)
-        if len(lengths) > 1:
-            begins = [0, *accumulate(length + 2 for length in lengths[:-1])]
-            plan = np.concatenate([self._plan(*key) for key in zip(lengths, windows, strict=True)])
-            plan += np.repeat(begins, windows)[:, None]
-        rows = first_rows.take(plan)  # (W, S)
-        rows += self._slots.numpy()
-        return torch.from_numpy(rows)
+        begins = [0, *accumulate(length + 2 for length in lengths[:-1])]
+        plan = np.concatenate([self._plan(*key) for key in zip(lengths, windows, strict=True)])  # (W, S)
+        plan += np.repeat(begins, windows)[:, None]
+        return self._planned(stream, plan)
+
+    def _text_rows(self, token_ids: Sequence[int]) -> NDArray[np.int32]:
+        """The same of one text."""
+        length = len(token_ids)
+        return self._planned([*token_ids, self._blank, self._void], self._plan(length, self._windows(length)))
+
+    def _planned(self, tokens: list[int], plan: NDArray[np.int64]) -> NDArray[np.int32]:
+        """The rows of the tokens that a plan names (W, S)."""
+        first_rows = np.array(tokens, dtype=np.int32) * len(self._host_slots)  # of each token
+        rows: NDArray[np.int32] = first_rows.take(plan)  # (W, S)
+        rows += self._host_slots
+        return rows
 
     def _make_plan(self, length: int, windows: int) -> NDArray[np.int64]:
         """`_layout` of one text (W, S); texts of one length share it."""
