@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -61,16 +60,14 @@ def predictions(
     """
     if problem_type == "regression":
         return [Prediction(value=value) for value in outputs[:, 0].tolist()]
-    order = np.argsort(-outputs, axis=1, kind="stable")  # (B, C)
-    probabilities = outputs[np.arange(len(outputs))[:, None], order]  # (B, C), descending
-    applying: list[list[bool]] | None = None
-    if problem_type == "multi_label_classification":
-        threshold = np.full(len(labels), MULTI_LABEL_THRESHOLD) if thresholds is None else np.array(thresholds)
-        applying = (probabilities >= threshold[order]).tolist()  # (B, C)
+    limits = [MULTI_LABEL_THRESHOLD] * len(labels) if thresholds is None else thresholds  # (C,)
+    order = (-outputs).argsort(axis=1, kind="stable")  # (B, C)
     found = []
-    for row, (indices, scores) in enumerate(zip(order.tolist(), probabilities.tolist(), strict=True)):
-        ranked = [labels[index] for index in indices]
-        applied = None if applying is None else list(compress(ranked, applying[row]))
-        by_label = dict(zip(ranked[:top_k], scores[:top_k], strict=True))
-        found.append(Prediction(ranked[0], scores[0], by_label, applied, abstained=bool(abstained and abstained[row])))
+    for row, (ranked, scores) in enumerate(zip(order.tolist(), outputs.tolist(), strict=True)):
+        by_label = {labels[index]: scores[index] for index in ranked[:top_k]}
+        applying = None
+        if problem_type == "multi_label_classification":
+            applying = [labels[index] for index in ranked if scores[index] >= limits[index]]
+        best, is_abstained = ranked[0], bool(abstained and abstained[row])
+        found.append(Prediction(labels[best], scores[best], by_label, applying, abstained=is_abstained))
     return found
