@@ -22,10 +22,15 @@ class Abstention:
     threshold: float
     unseen_tokens: frozenset[int] = frozenset()  # that no training text has
 
-    def __call__(self, probabilities: NDArray[np.floating], token_ids: Sequence[Sequence[int]]) -> NDArray[np.bool_]:
-        """Which rows of probabilities (B, C) of texts with these token ids are no answer (B,)."""
-        shares = [self.unseen_share(ids) for ids in token_ids] if self.certainty == "familiar_lead" else 0.0
-        return self.rejects(probabilities, np.asarray(shares))
+    def __call__(self, probabilities: NDArray[np.floating], token_ids: Sequence[Sequence[int]]) -> list[bool]:
+        """Which rows of probabilities (B, C) of texts with these token ids are no answer (B,).
+
+        In numbers, not arrays: there is often one text alone.
+        """
+        if self.certainty != "familiar_lead":
+            return [value < self.threshold for value in certainty(probabilities, self.certainty).tolist()]
+        lost = [UNSEEN_WEIGHT * self.unseen_share(ids) for ids in token_ids]
+        return [lead - less < self.threshold for lead, less in zip(_leads(probabilities), lost, strict=True)]
 
     def rejects(self, probabilities: NDArray[np.floating], unseen_shares: NDArray[np.floating]) -> NDArray[np.bool_]:
         """The same from the share of each text's tokens that no training text has (B,)."""
@@ -53,11 +58,21 @@ def certainty(
     """
     if kind == "probability":
         return np.asarray(probabilities.max(axis=1))
-    logarithms = np.log(np.maximum(probabilities, _LEAST))  # (B, C)
     if kind == "entropy":
-        return np.asarray((probabilities * logarithms).sum(axis=1))
-    lead = np.asarray(logarithms.max(axis=1) - logarithms.sum(axis=1) / logarithms.shape[1])
-    return lead if kind == "lead" else lead - UNSEEN_WEIGHT * unseen_shares
+        return np.asarray((probabilities * _logarithms(probabilities)).sum(axis=1))
+    leads = np.array(_leads(probabilities))
+    return leads if kind == "lead" else leads - UNSEEN_WEIGHT * unseen_shares
+
+
+def _leads(probabilities: NDArray[np.floating]) -> list[float]:
+    """The best class's logit minus the mean logit of each row of probabilities (B, C)."""
+    logarithms, classes = _logarithms(probabilities), probabilities.shape[1]
+    best, total = np.maximum.reduce(logarithms, axis=1).tolist(), np.add.reduce(logarithms, axis=1).tolist()
+    return [most - whole / classes for most, whole in zip(best, total, strict=True)]
+
+
+def _logarithms(probabilities: NDArray[np.floating]) -> NDArray[np.floating]:
+    return np.asarray(np.log(np.maximum(probabilities, _LEAST)))  # (B, C)
 
 
 def pack_tokens(chosen: NDArray[np.bool_]) -> str:

@@ -160,7 +160,7 @@ class TextClassifier:
 
     def _predictions(self, encoded: _Encoded, outputs: NDArray[np.float32], top_k: int | None) -> list[Prediction]:
         rule = self.abstention
-        abstained = None if rule is None else rule(outputs, encoded.token_ids).tolist()  # (b,)
+        abstained = None if rule is None else rule(outputs, encoded.token_ids)  # (b,)
         return predictions(outputs, self.labels, self.problem_type, top_k, self.thresholds, abstained)
 
     def score(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], Timing]:
