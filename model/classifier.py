@@ -1,7 +1,7 @@
 """In-process classification of texts with a checkpoint."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -171,20 +171,30 @@ class TextClassifier:
             outputs[encoded.indices] = of_pass
         return outputs, timing
 
-    def _passes(self, texts: Sequence[str], timing: Timing, *, offsets: bool = False) -> Iterator[_Pass]:
+    def _passes(self, texts: Sequence[str], timing: Timing, *, offsets: bool = False) -> Iterable[_Pass]:
         """Every pass over the texts; what they cost is added to `timing`."""
         if isinstance(texts, str):
             raise InputError("texts must be a list of strings, got str")
-        size, share = self._run.pass_texts, self._run.is_parallel and len(texts) > self._run.pass_texts
+        count, size = len(texts), self._run.pass_texts
+        share = count > size and self._run.is_parallel
         if share:
-            size = min(max(size, (len(texts) + 1) // 2), SHARED_PASS_TEXTS)
-        encode_pass = partial(self._encode_pass, texts, size, offsets=offsets)
-        return (self._shared_passes if share else self._piped_passes)(encode_pass, range(0, len(texts), size), timing)
+            size = min(max(size, (count + 1) // 2), SHARED_PASS_TEXTS)
+        encode_pass, starts = partial(self._encode_pass, texts, size, offsets=offsets), range(0, count, size)
+        if len(starts) < 2:
+            return [self._make_pass(encode_pass, start, timing) for start in starts]
+        return (self._shared_passes if share else self._piped_passes)(encode_pass, starts, timing)
+
+    def _make_pass(self, encode_pass: _EncodePass, start: int, cost: Timing) -> _Pass:
+        """One pass with nothing beside it; what it costs is added to `cost`."""
+        begin = time.perf_counter()
+        encoded = encode_pass(start)
+        cost.tokenize_ms += (time.perf_counter() - begin) * 1e3
+        return self._run_pass(encoded, cost)
 
     def _piped_passes(self, encode_pass: _EncodePass, starts: range, timing: Timing) -> Iterator[_Pass]:
         """One pass after the other, the texts of the next one being tokenized by another thread meanwhile."""
         begin = time.perf_counter()
-        for encoded in map(encode_pass, starts) if len(starts) < 2 else companion().map(encode_pass, starts):
+        for encoded in companion().map(encode_pass, starts):
             timing.tokenize_ms += (time.perf_counter() - begin) * 1e3
             yield self._run_pass(encoded, timing)
             begin = time.perf_counter()
@@ -193,10 +203,8 @@ class TextClassifier:
         """Every second pass is made by another thread; `timing` gets the mean of the two, which ran side by side."""
 
         def make(start: int) -> tuple[_Pass, Timing]:
-            cost, begin = Timing(timing.device, timing.clock, 0), time.perf_counter()
-            encoded = encode_pass(start)
-            cost.tokenize_ms = (time.perf_counter() - begin) * 1e3
-            return self._run_pass(encoded, cost), cost
+            cost = Timing(timing.device, timing.clock, 0)
+            return self._make_pass(encode_pass, start, cost), cost
 
         for made, cost in shared(make, starts):
             timing.tokenize_ms += cost.tokenize_ms / 2
@@ -208,12 +216,12 @@ class TextClassifier:
     def _encode_pass(self, texts: Sequence[str], size: int, start: int, *, offsets: bool) -> _Encoded:
         """At most `size` texts from index `start` on, the longest first: neighbours need little padding."""
         encodings = encode(self._tokenizer, texts[start : start + size], offsets=offsets, first=start)
-        lengths = list(map(len, encodings))
-        order = list(range(len(encodings)))
-        if len(order) > 1:
-            order.sort(key=lengths.__getitem__, reverse=True)
-            encodings = [encodings[index] for index in order]
         token_ids = [encoding.ids for encoding in encodings]
+        lengths = list(map(len, token_ids))
+        if len(encodings) == 1:
+            return _Encoded([start], encodings, token_ids, lengths)
+        order = sorted(range(len(encodings)), key=lengths.__getitem__, reverse=True)
+        encodings, token_ids = [encodings[index] for index in order], [token_ids[index] for index in order]
         return _Encoded([start + index for index in order], encodings, token_ids, lengths)
 
     def _run_pass(self, encoded: _Encoded, cost: Timing) -> _Pass:
