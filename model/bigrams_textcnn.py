@@ -4,6 +4,7 @@ Filters and their maxima see that something occurs, this part how much of everyt
 as in Wang & Manning 2012 (ACL P12-2018) and Joulin et al. 2017 (arXiv:1607.01759). Pairs share rows by a hash.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 MULTIPLIER = 1_000_003  # of the first token of a pair, in its hash
+SHORT = 64  # tokens of a text that is looked up without arrays
 
 # B texts, L tokens, P = L + 1 pairs of a text, V vocabulary, C classes.
 
@@ -54,12 +56,17 @@ class Bigrams(nn.Module):
     def on_host(self, scale: float = 1.0) -> Callable[[Sequence[Sequence[int]]], NDArray[np.float32]]:
         """A function of the token ids of B texts that gives `scale` times their logits (B, C), on the CPU.
 
-        It reads the present weights. For one text it stays out of torch, whose calls would take most of the time.
+        It reads the present weights. One short text stays out of torch, whose calls would take most of the time.
         """
         weight = self.weight.detach()
         table: NDArray[np.float32] = weight.numpy()  # (V + buckets, C)
 
         def logits(token_ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+            sums: NDArray[np.float32]
+            if len(token_ids) == 1 and len(token_ids[0]) <= SHORT:
+                rows = self._text_rows(token_ids[0])
+                sums = np.add.reduce(table.take(rows, axis=0))
+                return sums[None] * (scale / math.sqrt(len(rows)))
             stream = [self._boundary]
             for ids in token_ids:
                 stream += ids
@@ -67,16 +74,22 @@ class Bigrams(nn.Module):
             tokens = np.array(stream, dtype=np.int64)
             pairs = self._bucket(tokens[:-1], tokens[1:])  # (P of all texts,)
             counts = np.array([2 * len(ids) + 2 for ids in token_ids])  # (B,), rows
-            sums: NDArray[np.float32]
-            if len(token_ids) == 1:
-                sums = table.take(np.concatenate([tokens[1:], pairs]), axis=0).sum(axis=0, keepdims=True)
-            else:
-                rows = torch.from_numpy(np.stack([tokens[1:], pairs], axis=1).ravel())
-                sums = torch.embedding_bag(weight, rows, torch.from_numpy(counts.cumsum() - counts))[0].numpy()
+            indices = torch.from_numpy(np.stack([tokens[1:], pairs], axis=1).ravel())
+            sums = torch.embedding_bag(weight, indices, torch.from_numpy(counts.cumsum() - counts))[0].numpy()
             sums *= (scale / np.sqrt(counts, dtype=np.float32))[:, None]
             return sums
 
         return logits
+
+    def _text_rows(self, token_ids: Sequence[int]) -> list[int]:
+        """`rows` of one text (P * 2), number by number: calls on arrays cost more than so few numbers."""
+        first, buckets, vocab_size = self._boundary, self.buckets, self._vocab_size
+        rows: list[int] = []
+        for second in [*token_ids, self._boundary]:
+            rows.append(second)
+            rows.append((first * MULTIPLIER + second) % buckets + vocab_size)
+            first = second
+        return rows
 
     def terms(self, token_ids: Sequence[int], label: int) -> Tensor:
         """What each pair of one text adds to the logit of a label (P, 2): its second token, and the pair itself."""
