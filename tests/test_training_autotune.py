@@ -1,7 +1,7 @@
 """The search: within its time, with what was given kept, the best trial as the checkpoint."""
 
 import json
-import time
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,10 +21,12 @@ def command(folder: Path, *flags: str) -> list[str]:
     return [*files, "--output_dir", str(folder / "out"), *TINY, "--num_train_epochs", "2", *flags]
 
 
-def test_the_best_trial_becomes_the_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    start = time.monotonic()
-    assert main(command(tmp_path, "--autotune_minutes", "0.1")) == 0
-    assert time.monotonic() - start < 60
+def test_the_best_trial_becomes_the_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(monotonic=count().__next__)  # every look at it takes a second
+    monkeypatch.setattr("training.search.time", clock)
+    assert main(command(tmp_path, "--autotune_minutes", "0.15")) == 0
     output = tmp_path / "out"
     report = json.loads((output / "metrics.json").read_text())
     trials = report["autotune"]
