@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -147,10 +148,12 @@ def test_the_command_speaks_only_of_what_matters(tmp_path: Path) -> None:
     file = write_json_lines(tmp_path / "texts.jsonl", labelled_texts())
     flags = ["--train_file", str(file), "--output_dir", str(tmp_path / "out"), *TINY]
     done = subprocess.run([sys.executable, "-m", "training", *flags], capture_output=True, text=True, check=True)
-    assert done.stderr.splitlines() == [
+    *notes, linear = done.stderr.splitlines()
+    assert notes == [
         "no validation rows given: 14 of the 144 training rows held out",
         "max_length 8 tokens cuts 0.0 % of the training texts",
     ]
+    assert re.fullmatch(r"the linear part weighs \d+ %", linear)
     assert done.stdout.splitlines()[0].split() == ["texts", "accuracy", "f1_macro", "loss"]
 
 
