@@ -182,3 +182,16 @@ def test_training_chooses_the_rule_and_tries_it(tmp_path: Path, capsys: pytest.C
     answered = [not prediction.abstained for prediction in TextClassifier.from_pretrained(folder, "cpu")(texts)]
     assert np.mean(answered) == pytest.approx(report["test"]["acceptance"])
     assert f"{report['threshold']:.4g}" in (folder / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", CERTAINTIES)
+def test_serving_abstains_where_training_measured_that_it_would(kind: str) -> None:
+    draw = np.random.default_rng(0)
+    outputs = draw.dirichlet(np.full(5, 0.3), size=300).astype(np.float32)
+    ids = [draw.integers(20, size=length).tolist() for length in draw.integers(9, size=300)]
+    unseen = frozenset(range(6))
+    shares = np.array([sum(token in unseen for token in text) / max(len(text), 1) for text in ids])
+    threshold = float(np.median(certainty(outputs, kind, shares))) + 1e-6
+    rule = Abstention(kind, threshold, unseen)
+    assert rule(outputs, ids) == rule.rejects(outputs, shares).tolist()
+    assert 0 < sum(rule(outputs, ids)) < 300
