@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from functools import lru_cache
-from itertools import accumulate
+from itertools import groupby
 from math import prod
 
 import numpy as np
@@ -22,7 +22,8 @@ from torch.nn import functional
 
 from .network_textcnn import TextCnn, TextCnnShape
 
-CACHED_BYTES = 1 << 19  # of window sums between addition and maximum; more would leave the cache
+CACHED_BYTES = 1 << 21  # of window sums between addition and maximum; more would leave the cache
+COLUMNS = 64  # that torch compares at once with AVX-512; with AVX2 half as many
 PLANS = 256  # kept at a time
 FOLDED_TOKENS = 4096  # at a time
 
@@ -56,6 +57,7 @@ class FoldedTextCnn:
         self._slots = torch.arange(len(sizes), dtype=torch.int32, device=device)  # (S,)
         self._host_slots = np.arange(len(sizes), dtype=np.int32)  # (S,)
         self._first_slots = torch.arange(len(sizes), dtype=torch.int32)[taps == 0]  # (K,)
+        self._window_bytes = len(self._kernel_sizes) * shape.num_filters * dtype.itemsize  # of its sums
         self._bags = torch.empty(0, dtype=torch.int32)  # (W*K,), where the rows of each sum begin
         self._table = _fold(network).to(dtype)  # ((V + 2) * S, F)
         self.output_layer = network.output_layer  # weight (C, K*F) and bias (C,) of the calibrated logits
@@ -81,19 +83,16 @@ class FoldedTextCnn:
     def _list_logits(self, token_ids: Sequence[Sequence[int]]) -> Tensor:
         """What the filters give the logits (B, C) of B texts."""
         lengths = [len(ids) for ids in token_ids]
-        pieces = list(self._pieces([self._windows(length) for length in lengths]))
-        rows = self._rows(token_ids, lengths, [windows for texts, windows in pieces for _ in range(texts)])
-        pooled, begin = [], 0
-        for texts, windows in pieces:
-            end = begin + texts * windows
-            pooled.append(self._pool(rows[begin:end]).view(texts, windows, -1).amax(dim=1))  # (b, K*F)
-            begin = end
+        pooled = []
+        for begin, end, windows in self._pieces(lengths):
+            rows = self._rows(token_ids[begin:end], lengths[begin:end], windows)
+            pooled.append(_maxima(self._pool(rows.reshape(-1)).view(end - begin, windows, -1)))  # (b, K*F)
         return self._classify(pooled[0] if len(pooled) == 1 else torch.cat(pooled))
 
     def _text_logits(self, token_ids: Sequence[int]) -> Tensor:
         """The same of one text (1, C), made as a vector: that costs less than a batch of one."""
         rows, (weight, bias) = self._text_rows(token_ids), self.output_layer
-        pooled = self._pool(rows).view(len(rows), -1).amax(dim=0)  # (K*F,)
+        pooled = self._pool(rows).view(len(rows) // len(self._slots), -1).amax(dim=0)  # (K*F,)
         return torch.addmv(bias, weight, pooled.float().relu_()).unsqueeze(0)
 
     def logits(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
@@ -108,8 +107,8 @@ class FoldedTextCnn:
         """The rectified answer of each filter to each window of one text (W, K, F), 0 where there is no window."""
         device = self._table.device
         if device.type == "cpu":
-            rows = self._text_rows(token_ids)
-            return self._pool(rows).view(len(rows), len(self._kernel_sizes), -1).float().relu_()
+            sums = self._pool(self._text_rows(token_ids))  # (W*K, F)
+            return sums.view(-1, len(self._kernel_sizes), sums.shape[1]).float().relu_()
         input_ids = torch.tensor([token_ids], dtype=torch.int32, device=device)  # (1, L)
         return self._sums(input_ids, torch.tensor([len(token_ids)], device=device))[0].float().relu_()
 
@@ -128,54 +127,65 @@ class FoldedTextCnn:
         return functional.linear(pooled.float().relu_(), *self.output_layer)
 
     def _pool(self, rows: NDArray[np.int32]) -> Tensor:
-        """Sums over the taps of windows, (W, S) to (W, K, F)."""
-        bags, starts = len(rows) * len(self._kernel_sizes), self._bags
+        """Sums over the taps of windows, (W*S,) to (W*K, F)."""
+        bags, starts = len(rows) // len(self._host_slots) * len(self._kernel_sizes), self._bags
         if bags > len(starts):
-            firsts = torch.arange(0, rows.size, rows.shape[1], dtype=torch.int32)
+            firsts = torch.arange(0, len(rows), len(self._host_slots), dtype=torch.int32)
             self._bags = starts = (firsts[:, None] + self._first_slots).flatten()
-        return torch.embedding_bag(self._table, torch.from_numpy(rows.reshape(-1)), starts[:bags])[0]
+        return torch.embedding_bag(self._table, torch.from_numpy(rows), starts[:bags])[0]
 
     def _windows(self, length: int) -> int:
         """Windows of a text with so many tokens, for the kernel size that has most."""
         return max(length - self._least_room, 0) // self._stride + 1
 
-    def _pieces(self, windows: list[int]) -> Iterator[tuple[int, int]]:
-        """How many texts make each piece whose sums stay in the cache, and the most windows that one of them has."""
-        limit = CACHED_BYTES // (len(self._first_slots) * self._table[0].nbytes)
+    def _pieces(self, lengths: list[int]) -> Iterator[tuple[int, int, int]]:
+        """First text and end of each piece whose sums stay in the cache, and the most windows of one of its texts."""
+        limit = CACHED_BYTES // self._window_bytes
         begin = 0
-        while begin < len(windows):
-            most = max(windows[begin : begin + max(limit // windows[begin], 1)])
-            texts = min(max(limit // most, 1), len(windows) - begin)
-            yield texts, max(windows[begin : begin + texts])
-            begin += texts
+        while begin < len(lengths):
+            end = begin + max(limit // self._windows(lengths[begin]), 1)
+            most = self._windows(max(lengths[begin:end]))
+            end = min(begin + max(limit // most, 1), len(lengths))
+            yield begin, end, self._windows(max(lengths[begin:end]))
+            begin = end
 
-    def _rows(self, token_ids: Sequence[Sequence[int]], lengths: list[int], windows: list[int]) -> NDArray[np.int32]:
-        """The rows of the table that each window adds up (W, S), for all windows of all texts."""
+    def _rows(self, token_ids: Sequence[Sequence[int]], lengths: list[int], windows: int) -> NDArray[np.int32]:
+        """The rows of the table that each window of each text adds up (B, W*S)."""
         stream: list[int] = []
         for ids in token_ids:
             stream += ids
             stream += self._blank, self._void
-        begins = [0, *accumulate(length + 2 for length in lengths[:-1])]
-        plan = np.concatenate([self._plan(*key) for key in zip(lengths, windows, strict=True)])  # (W, S)
-        plan += np.repeat(begins, windows)[:, None]
-        return self._planned(stream, plan)
-
-    def _text_rows(self, token_ids: Sequence[int]) -> NDArray[np.int32]:
-        """The same of one text."""
-        length = len(token_ids)
-        return self._planned([*token_ids, self._blank, self._void], self._plan(length, self._windows(length)))
-
-    def _planned(self, tokens: list[int], plan: NDArray[np.int64]) -> NDArray[np.int32]:
-        """The rows of the tokens that a plan names (W, S)."""
-        first_rows = np.array(tokens, dtype=np.int32) * len(self._host_slots)  # of each token
-        rows: NDArray[np.int32] = first_rows.take(plan)  # (W, S)
-        rows += self._host_slots
+        first_rows = self._first_rows(stream)
+        rows = np.empty((len(lengths), windows * len(self._host_slots)), dtype=np.int32)
+        text = token = 0
+        for length, alike in groupby(lengths):
+            next_text = text + len(list(alike))
+            next_token = token + (next_text - text) * (length + 2)
+            tokens = first_rows[token:next_token].reshape(next_text - text, length + 2)
+            plan, slots = self._plan(length, windows)
+            tokens.take(plan, axis=1, out=rows[text:next_text], mode="clip")  # the mode that needs no copy
+            text, token = next_text, next_token
+        rows += slots  # of as many windows, whatever the length
         return rows
 
-    def _make_plan(self, length: int, windows: int) -> NDArray[np.int64]:
-        """`_layout` of one text (W, S); texts of one length share it."""
-        plan: NDArray[np.int64] = self._layout(torch.tensor([length]), windows)[0].numpy()
-        return plan
+    def _text_rows(self, token_ids: Sequence[int]) -> NDArray[np.int32]:
+        """The same of one text (W*S,)."""
+        length = len(token_ids)
+        plan, slots = self._plan(length, self._windows(length))
+        rows: NDArray[np.int32] = self._first_rows([*token_ids, self._blank, self._void]).take(plan)
+        rows += slots
+        return rows
+
+    def _first_rows(self, tokens: list[int]) -> NDArray[np.int32]:
+        """Where the rows of each token begin in the table."""
+        rows = np.fromiter(tokens, np.int32, len(tokens))
+        rows *= len(self._host_slots)
+        return rows
+
+    def _make_plan(self, length: int, windows: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """`_layout` of one text, and the slots beside it, both (W*S,); texts of one length share them."""
+        layout: NDArray[np.int64] = self._layout(torch.tensor([length]), windows).numpy().reshape(-1)
+        return layout, np.tile(self._host_slots, windows)
 
     def _layout(self, lengths: Tensor, windows: int) -> Tensor:
         """Which token of its text stands under each slot of each window (B, W, S), where BLANK and VOID follow it."""
@@ -185,6 +195,21 @@ class FoldedTextCnn:
         tokens = position.where((position >= 0) & (position < ends), ends)  # (B, W, S), with BLANK
         last = (ends - self._room).clamp(min=0)  # (B, 1, S), where the last window may begin
         return tokens.where(window <= last, ends + 1)  # (B, W, S), with VOID
+
+
+def _maxima(sums: Tensor) -> Tensor:
+    """The maximum over windows (B, K*F) of their sums (B, W, K*F).
+
+    torch compares COLUMNS of them at once and what is left, far more slowly, one by one: here the last ones go together
+    as well, some of them twice.
+    """
+    whole = sums.shape[2] // COLUMNS * COLUMNS
+    if whole in (0, sums.shape[2]):
+        return sums.amax(dim=1)
+    maxima = sums.new_empty(len(sums), sums.shape[2])
+    for columns in (slice(whole), slice(-COLUMNS, None)):
+        torch.amax(sums[..., columns], dim=1, out=maxima[:, columns])
+    return maxima
 
 
 def folded_bytes(shape: TextCnnShape, dtype: torch.dtype = torch.float32) -> int:

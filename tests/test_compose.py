@@ -20,6 +20,7 @@ from tests.test_deploy import DEPLOY, dashboard
 why = lacking(8000, 9090)
 needs_podman = pytest.mark.skipif(bool(why), reason=why)
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+WITHIN_S = 900  # of which building the image takes most
 PROMETHEUS = """
 FROM {base}
 COPY prometheus /usr/bin/
@@ -41,7 +42,9 @@ def replies(*run: str) -> list[dict[str, Any]]:
     *_, down = commands()
     try:
         script = "set -e\n" + "\n".join(run)
-        told = subprocess.run(["bash", "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
+        told = subprocess.run(
+            ["bash", "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True, timeout=WITHIN_S
+        ).stdout
     finally:
         subprocess.run(down.split(), cwd=ROOT, check=True)
     decoder, found = json.JSONDecoder(), []

@@ -35,6 +35,14 @@ def test_a_pass_in_pieces_gives_the_same(monkeypatch: pytest.MonkeyPatch, texts_
     torch.testing.assert_close(FoldedTextCnn(network)(TEXTS), network_logits(network, TEXTS))
 
 
+@pytest.mark.parametrize("num_filters", [31, 32, 33, 48, 64, 75])
+def test_maxima_are_right_in_whole_blocks_of_columns_and_in_what_is_left(num_filters: int) -> None:
+    network = build_network(
+        TextCnnShape(vocab_size=VOCABULARY, embedding_dim=4, kernel_sizes=[1, 2], num_filters=num_filters)
+    )
+    torch.testing.assert_close(FoldedTextCnn(network)(TEXTS), network_logits(network, TEXTS))
+
+
 @pytest.mark.parametrize("bias", [True, False])
 def test_a_window_that_no_text_has_never_wins(bias: bool) -> None:
     """Filters that fire on zeros and nothing else: windows of pure padding would decide the maximum."""
