@@ -1,5 +1,6 @@
 """`textcnn-classify`: texts to predictions, one JSON object a line on stdout, or files of any size to files."""
 
+import gc
 import sys
 import time
 from collections.abc import Sequence
@@ -88,9 +89,10 @@ def _classify(argv: list[str]) -> None:
 def _print_predictions(job: Job, name: str, rows: Rows | None) -> None:
     classifier = job.classifier()
     rows = read_rows(name, job.scoring.text_column) if rows is None else rows
-    for _, scored in score_rows(classifier, name, rows, job.scoring, _tell):
-        sys.stdout.write(to_lines(scored, job.scoring))
-        sys.stdout.flush()
+    encode = partial(to_lines, options=job.scoring)
+    for _, _, lines in score_rows(classifier, name, rows, job.scoring, _tell, encode):
+        sys.stdout.buffer.write(lines)
+        sys.stdout.buffer.flush()
 
 
 def _show_predictions(job: Job, name: str, rows: Rows | None) -> None:
@@ -101,7 +103,7 @@ def _show_predictions(job: Job, name: str, rows: Rows | None) -> None:
 
     classifier, console = job.classifier(), Console()
     for row in read_rows(name, job.scoring.text_column) if rows is None else rows:
-        for _, scored in score_rows(classifier, name, iter([row]), job.scoring, _tell):
+        for _, _, scored in score_rows(classifier, name, iter([row]), job.scoring, _tell, list):
             show(console, classifier, [row.text for row, _ in scored], [prediction for _, prediction in scored])
 
 
@@ -110,6 +112,7 @@ def _write_file(job: Job, source: str, target: Path) -> None:
     from tqdm import tqdm
 
     classifier, begin = job.classifier(), time.perf_counter()
+    gc.freeze()  # what is loaded stays: rows come and go by the million, and no look at their rubbish need look at it
     with tqdm(unit=" texts", unit_scale=True, disable=None) as bar:
         tell = partial(bar.write, file=sys.stderr)  # above the bar
         texts = score_file(classifier, source, target, job.scoring, tell, bar.update)

@@ -92,6 +92,12 @@ class TextClassifier:
         self.windows = Windows.of(options, config)  # by which longer texts are read, if they are not cut
         truncate(tokenizer, None if self.windows else config.max_length, config.truncation_side)
         self._run = build_runner(network, config, device, options)
+        self.pass_texts = self._run.pass_texts  # the most that one pass takes
+
+    @property
+    def is_parallel(self) -> bool:
+        """Whether two threads that classify are faster than one."""
+        return self._run.is_parallel
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, device: str = "auto", **options: Any) -> "TextClassifier":

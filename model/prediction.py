@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -29,10 +30,11 @@ class Prediction:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields that apply, ready for JSON."""
-        return {name: value for name in _FIELDS if (value := getattr(self, name)) is not None}
+        return {name: value for name, value in zip(_FIELDS, _values(self), strict=True) if value is not None}
 
 
 _FIELDS = tuple(field.name for field in fields(Prediction))
+_values = attrgetter(*_FIELDS)
 
 
 def check_thresholds(thresholds: object, labels: int) -> None:

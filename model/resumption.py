@@ -27,7 +27,10 @@ class ResumableFile:
         self._progress = target.with_name(f"{target.name}.progress")
         if target.exists():
             raise InputError(f"output {str(target)!r} exists; remove it or give another name")
-        self._reached = self._begun()  # rows read, bytes written
+        self._reached: tuple[int, int, list[tuple[bytes, int]]] = (
+            *self._begun(),
+            [],
+        )  # rows read, bytes written, content that waits with its rows
         self._committed = time.monotonic()
 
     @property
@@ -46,10 +49,7 @@ class ResumableFile:
 
     def write(self, content: bytes, rows: int) -> None:
         """Append what came of so many rows of the input."""
-        if content and self._target.suffix == ".gz":
-            content = gzip.compress(content, compresslevel=3)  # a member of its own, so that a cut leaves whole ones
-        self._file.write(content)
-        self._reached = self.rows + rows, self._reached[1] + len(content)  # together, whatever interrupts
+        self._reached[2].append((content, rows))  # together, whatever interrupts
         if time.monotonic() - self._committed >= COMMIT_SECONDS:
             self._commit()
 
@@ -63,12 +63,20 @@ class ResumableFile:
             self._progress.unlink()
 
     def _commit(self) -> None:
+        rows, written, waiting = self._reached
+        content = b"".join(content for content, _ in waiting)
+        if content and self._target.suffix == ".gz":
+            content = gzip.compress(content, compresslevel=3)  # a member of its own, so that a cut leaves whole ones
+        self._file.seek(written)  # an interrupted attempt may have gone farther
+        self._file.truncate()
+        self._file.write(content)
         self._file.flush()
         os.fsync(self._file.fileno())  # the record must never be ahead of the file
-        rows, written = self._reached
+        rows, written = rows + sum(count for _, count in waiting), written + len(content)
         beside = self._progress.with_suffix(".writing")
         beside.write_text(json.dumps({"run": self._run, "rows": rows, "bytes": written}), encoding="utf-8")
         beside.replace(self._progress)
+        self._reached = rows, written, []
         self._committed = time.monotonic()
 
     def _begun(self) -> tuple[int, int]:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from pydantic_core import from_json
+
 from .errors import InputError
 
 
@@ -89,13 +91,20 @@ def _json_lines(file: IO[bytes], text_column: str) -> Rows:
         if not line.strip():
             continue
         try:
-            columns = json.loads(line.decode())
+            columns = _parse_json(line)
         except UnicodeDecodeError as error:
             yield BadRow(number, f"is not UTF-8 (byte 0x{error.object[error.start]:02x})")
         except (ValueError, RecursionError) as error:
             yield BadRow(number, f"is no JSON ({error})")
         else:
             yield _row(number, columns, text_column)
+
+
+def _parse_json(line: bytes) -> Any:
+    try:
+        return from_json(line)  # four times as fast
+    except ValueError:  # a lone surrogate, which the other one takes, or a mistake, which it explains
+        return json.loads(line.decode())
 
 
 def _delimited(delimiter: str) -> Callable[[IO[bytes], str], Rows]:

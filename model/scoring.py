@@ -3,11 +3,13 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic_core import to_json
 
@@ -18,9 +20,11 @@ from .prediction import Prediction
 from .resumption import ResumableFile
 from .rows import BadRow, Row, Rows, read_rows
 
-BATCH_ROWS = 4096  # read, scored and written together
+BATCH_ROWS = 2048  # scored together where one thread does it
 PREFIX = "predicted_"  # of the results beside columns, which may have a label or score of their own
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 Scored = tuple[Row, Prediction]
 Report = Callable[[str], None]
 Advance = Callable[[int], object]  # takes the number of texts that are done
@@ -37,28 +41,69 @@ class ScoringOptions:
 
 
 def score_rows(
-    classifier: TextClassifier, name: str, rows: Rows, options: ScoringOptions, report: Report
-) -> Iterator[tuple[int, list[Scored]]]:
-    """For each batch, how many rows were read and those that hold a text, with their predictions.
+    classifier: TextClassifier,
+    name: str,
+    rows: Rows,
+    options: ScoringOptions,
+    report: Report,
+    encode: Callable[[list[Scored]], Result],
+) -> Iterator[tuple[int, int, Result]]:
+    """For each batch in order, how many rows were read, how many hold a text, and what `encode` makes of those.
 
     A bad row is reported and skipped, or, with `on_error` "fail", an `InputError` after the rows before it.
     """
-    while batch := list(islice(rows, BATCH_ROWS)):
-        good: list[Row] = []
-        failure, read = None, 0
-        for row in batch:
+
+    def score(batch: _Batch) -> tuple[_Batch, Result]:
+        predictions = classifier([row.text for row in batch.rows], top_k=options.top_k)
+        return batch, encode(list(zip(batch.rows, predictions, strict=True)))
+
+    # A list that is one pass is classified by the thread that asks; a longer one shares itself out.
+    workers, size = (2, classifier.pass_texts) if classifier.is_parallel else (1, BATCH_ROWS)
+    for batch, encoded in _ahead(score, _batches(name, rows, size, options, report), workers):
+        yield batch.read, len(batch.rows), encoded
+        if batch.failure:
+            raise batch.failure
+
+
+@dataclass
+class _Batch:
+    """Rows that hold a text, of so many that were read, and what is wrong with the one after them."""
+
+    rows: list[Row] = field(default_factory=list)
+    read: int = 0
+    failure: InputError | None = None
+
+
+def _batches(name: str, rows: Rows, size: int, options: ScoringOptions, report: Report) -> Iterator[_Batch]:
+    batch = _Batch()
+    try:
+        for row in rows:
             if isinstance(row, Row):
-                good.append(row)
+                batch.rows.append(row)
             elif options.on_error == "fail":
-                failure = InputError(_sentence(name, row))
-                break
+                raise InputError(_sentence(name, row))
             else:
                 report(f"{_sentence(name, row)}; skipped")
-            read += 1
-        predictions = classifier([row.text for row in good], top_k=options.top_k)
-        yield read, list(zip(good, predictions, strict=True))
-        if failure:
-            raise failure
+            batch.read += 1
+            if batch.read == size:
+                yield batch
+                batch = _Batch()
+    except InputError as error:
+        batch.failure = error
+    if batch.read or batch.failure:
+        yield batch
+
+
+def _ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+    """The results for the items in order, made by so many threads, which are a few items ahead."""
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def score_file(
@@ -69,30 +114,31 @@ def score_file(
     Raises `InputError` for a mistake in either, and for a bad row with `on_error` "fail"; another call goes on there.
     """
     encode = _encoder(source, target, options)
-    rows, texts = read_rows(source, options.text_column), 0
+    rows, total = read_rows(source, options.text_column), 0
     with ResumableFile(target, _run(classifier, source, options)) as output:
         advance(output.rows)
         is_first = not output.rows
-        for read, scored in score_rows(classifier, source, islice(rows, output.rows, None), options, report):
-            output.write(encode(scored, is_first), read)
-            is_first, texts = is_first and not scored, texts + len(scored)
-            advance(len(scored))
-    return texts
+        rest = islice(rows, output.rows, None)
+        for read, texts, (header, lines) in score_rows(classifier, source, rest, options, report, encode):
+            output.write(header + lines if is_first else lines, read)
+            is_first, total = is_first and not texts, total + texts
+            advance(texts)
+    return total
 
 
-def to_lines(scored: list[Scored], options: ScoringOptions) -> str:
+def to_lines(scored: list[Scored], options: ScoringOptions) -> bytes:
     """One line for each: a JSON object with the text, or fastText's form."""
     if options.format == "fasttext":
-        return "".join(f"{fasttext_line(prediction, options.top_k)}\n" for _, prediction in scored)
-    return "".join(map(_json_line, scored))
+        return "".join(f"{fasttext_line(prediction, options.top_k)}\n" for _, prediction in scored).encode()
+    return b"\n".join([*map(_json_line, scored), b""])
 
 
-def _json_line(scored: Scored) -> str:
+def _json_line(scored: Scored) -> bytes:
     fields = _fields(scored)
     try:
-        return to_json(fields).decode() + "\n"
+        return to_json(fields)
     except ValueError:  # a lone surrogate in a column besides the text: JSON can escape it
-        return json.dumps(fields) + "\n"
+        return json.dumps(fields).encode()
 
 
 def _fields(scored: Scored) -> dict[str, Any]:
@@ -102,10 +148,10 @@ def _fields(scored: Scored) -> dict[str, Any]:
     return row.columns | {PREFIX + name: value for name, value in prediction.to_dict().items()}
 
 
-def _encoder(source: str, target: Path, options: ScoringOptions) -> Callable[[list[Scored], bool], bytes]:
-    """What makes bytes of rows for a file of that name; its second argument tells whether they are the first."""
+def _encoder(source: str, target: Path, options: ScoringOptions) -> Callable[[list[Scored]], tuple[bytes, bytes]]:
+    """What makes bytes of rows for a file of that name, apart from those that only the first rows have before them."""
     if options.format == "fasttext" or _kind(target) == ".jsonl":
-        return lambda scored, is_first: to_lines(scored, options).encode()
+        return lambda scored: (b"", to_lines(scored, options))
     if _kind(target) != ".csv":
         raise InputError(f"output must end in .jsonl or .csv, .gz may follow, got {str(target)!r}")
     if _kind(Path(source)) == ".jsonl":
@@ -117,17 +163,19 @@ def _kind(path: Path) -> str:
     return (path.with_suffix("") if path.suffix == ".gz" else path).suffix
 
 
-def _csv_bytes(scored: list[Scored], is_first: bool) -> bytes:
-    """CSV with what is no string or number as JSON."""
+def _csv_bytes(scored: list[Scored]) -> tuple[bytes, bytes]:
+    """The names of the columns, and CSV with what is no string or number as JSON."""
+    rows = [_fields(item) for item in scored]
+    return _csv_lines(rows[:1]), _csv_lines(map(_plain, row.values()) for row in rows)
+
+
+def _plain(value: Any) -> Any:
+    return to_json(value).decode() if isinstance(value, dict | list | bool) else value
+
+
+def _csv_lines(rows: Iterable[Iterable[Any]]) -> bytes:
     lines = io.StringIO(newline="")
-    writer = csv.writer(lines)
-    for index, item in enumerate(scored):
-        fields = _fields(item)
-        if is_first and not index:
-            writer.writerow(fields)
-        writer.writerow(
-            to_json(value).decode() if isinstance(value, dict | list | bool) else value for value in fields.values()
-        )
+    csv.writer(lines).writerows(rows)
     return lines.getvalue().encode()
 
 

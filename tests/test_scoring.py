@@ -113,8 +113,10 @@ def test_a_file_of_texts_becomes_what_standard_output_would_get(
 class Interrupted:
     """A classifier during whose n-th call the user presses Ctrl-C."""
 
-    def __init__(self, classifier: TextClassifier, calls: int) -> None:
-        self.revision, self.windows = classifier.revision, classifier.windows
+    pass_texts = 3
+
+    def __init__(self, classifier: TextClassifier, calls: int, is_parallel: bool) -> None:
+        self.revision, self.windows, self.is_parallel = classifier.revision, classifier.windows, is_parallel
         self._classifier, self._calls = classifier, calls
 
     def __call__(self, texts: list[str], top_k: int | None) -> list[Prediction]:
@@ -129,6 +131,7 @@ class Interrupted:
     rows=st.integers(1, 30),
     interruptions=st.lists(st.integers(0, 4), max_size=4),
     lost=st.booleans(),
+    is_parallel=st.booleans(),
 )
 @settings(max_examples=30, deadline=None)
 def test_no_interruption_repeats_or_loses_a_row(
@@ -138,6 +141,7 @@ def test_no_interruption_repeats_or_loses_a_row(
     rows: int,
     interruptions: list[int],
     lost: bool,
+    is_parallel: bool,
 ) -> None:
     here = tmp_path_factory.mktemp("run")
     source = write(
@@ -147,7 +151,7 @@ def test_no_interruption_repeats_or_loses_a_row(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scoring, "BATCH_ROWS", 3)
         for calls in interruptions:
-            stopped: Any = Interrupted(classifier, calls)
+            stopped: Any = Interrupted(classifier, calls, is_parallel)
             try:
                 scoring.score_file(stopped, str(source), target, options, print, lambda count: None)
             except KeyboardInterrupt:
@@ -303,14 +307,13 @@ def test_a_killed_program_is_continued(folder: Path, tmp_path: Path, number: sig
 
 
 def kill_a_worker_in_the_middle(target: Path) -> Path:
-    """End a process that has written more than it has recorded; the file that it was at."""
+    """End a process that has recorded a part of a long file and goes on with it; that file."""
 
-    def unrecorded() -> list[Path]:
-        records = [(path.with_suffix(".partial"), json.loads(path.read_text())) for path in target.glob("*.progress")]
-        return [partial for partial, record in records if partial.stat().st_size > record["bytes"]]
+    def begun() -> list[Path]:
+        return list(target.glob("[01].csv.progress"))
 
-    assert eventually(lambda: unrecorded() != [], 60)
-    file = unrecorded()[0]
+    assert eventually(lambda: begun() != [], 60)
+    file = begun()[0].with_suffix(".partial")
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
             if str(file) in [opened.path for opened in process.open_files()]:
@@ -325,7 +328,7 @@ def test_two_workers_of_a_ray_cluster_score_a_folder_though_one_is_killed(
     folder: Path, classifier: TextClassifier, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ray = pytest.importorskip("ray", reason="needs ray: pip install 'textcnn-service[ray]'")
-    rows, source, target = 60_000, tmp_path / "in", tmp_path / "out"
+    rows, source, target = 150_000, tmp_path / "in", tmp_path / "out"
     source.mkdir()
     target.mkdir()
     many = content_of([{"id": index, "text": TEXTS[index % 6] * 3} for index in range(rows)], ".csv")
