@@ -20,7 +20,7 @@ from .prediction import Prediction
 from .resumption import ResumableFile
 from .rows import BadRow, Row, Rows, read_rows
 
-BATCH_ROWS = 2048  # scored together where one thread does it
+BATCH_ROWS = 4096  # scored together where one thread scores
 PREFIX = "predicted_"  # of the results beside columns, which may have a label or score of their own
 
 Item = TypeVar("Item")
@@ -57,9 +57,10 @@ def score_rows(
         predictions = classifier([row.text for row in batch.rows], top_k=options.top_k)
         return batch, encode(list(zip(batch.rows, predictions, strict=True)))
 
-    # A list that is one pass is classified by the thread that asks; a longer one shares itself out.
-    workers, size = (2, classifier.pass_texts) if classifier.is_parallel else (1, BATCH_ROWS)
-    for batch, encoded in _ahead(score, _batches(name, rows, size, options, report), workers):
+    # A list that is one pass is classified by the thread that asks; of a longer one two passes may go side by side.
+    size = classifier.pass_texts if classifier.is_parallel else BATCH_ROWS
+    batches = _batches(name, rows, size, options, report)
+    for batch, encoded in (_side_by_side if classifier.is_parallel else map)(score, batches):
         yield batch.read, len(batch.rows), encoded
         if batch.failure:
             raise batch.failure
@@ -94,13 +95,13 @@ def _batches(name: str, rows: Rows, size: int, options: ScoringOptions, report: 
         yield batch
 
 
-def _ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """The results for the items in order, made by so many threads, which are a few items ahead."""
+def _side_by_side(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """The results for the items in order, made by two threads that are a few items ahead."""
     waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(2) as pool:
         for item in items:
             waiting.append(pool.submit(function, item))
-            if len(waiting) > 2 * workers:
+            if len(waiting) > 4:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

@@ -26,7 +26,7 @@ def test_the_best_trial_becomes_the_checkpoint(
 ) -> None:
     clock = SimpleNamespace(monotonic=count().__next__)  # every look at it takes a second
     monkeypatch.setattr("training.search.time", clock)
-    assert main(command(tmp_path, "--autotune_minutes", "0.15")) == 0
+    assert main(command(tmp_path, "--autotune_minutes", "0.1")) == 0
     output = tmp_path / "out"
     report = json.loads((output / "metrics.json").read_text())
     trials = report["autotune"]
