@@ -3,7 +3,8 @@
 python -m benchmarks.scoring --data FOLDER --checkpoint FOLDER [--texts 1000000]
 
 `--data` holds a data set's test.jsonl, whose texts are repeated. Both use half of the cores for the network and half
-for the tokenizer. Writes benchmarks/results/scoring.json and prints a line.
+for the tokenizer, or two threads for both on one to three cores. Writes benchmarks/results/scoring.json and prints a
+line.
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """`textcnn-classify`: texts to predictions, one JSON object a line on stdout, or files of any size to files."""
 
 import gc
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -90,9 +91,12 @@ def _print_predictions(job: Job, name: str, rows: Rows | None) -> None:
     classifier = job.classifier()
     rows = read_rows(name, job.scoring.text_column) if rows is None else rows
     encode = partial(to_lines, options=job.scoring)
-    for _, _, lines in score_rows(classifier, name, rows, job.scoring, _tell, encode):
-        sys.stdout.buffer.write(lines)
-        sys.stdout.buffer.flush()
+    try:
+        for _, _, lines in score_rows(classifier, name, rows, job.scoring, _tell, encode):
+            sys.stdout.write(lines.decode())
+            sys.stdout.flush()
+    except BrokenPipeError:  # whoever read has enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
 
 
 def _show_predictions(job: Job, name: str, rows: Rows | None) -> None:
@@ -113,9 +117,12 @@ def _write_file(job: Job, source: str, target: Path) -> None:
 
     classifier, begin = job.classifier(), time.perf_counter()
     gc.freeze()  # what is loaded stays: rows come and go by the million, and no look at their rubbish need look at it
-    with tqdm(unit=" texts", unit_scale=True, disable=None) as bar:
-        tell = partial(bar.write, file=sys.stderr)  # above the bar
-        texts = score_file(classifier, source, target, job.scoring, tell, bar.update)
+    try:
+        with tqdm(unit=" texts", unit_scale=True, disable=None) as bar:
+            tell = partial(bar.write, file=sys.stderr)  # above the bar
+            texts = score_file(classifier, source, target, job.scoring, tell, bar.update)
+    finally:
+        gc.unfreeze()
     seconds = time.perf_counter() - begin
     _tell(f"{target}: {texts:,} texts in {seconds:.1f} s ({texts / seconds:,.0f} texts/s)")
 

@@ -28,7 +28,10 @@ class Job:
     scoring: ScoringOptions
 
     def classifier(self) -> TextClassifier:
-        """The classifier, half of the cores for it and half for its tokenizer, which works at the same time."""
+        """The classifier, half of the cores for it and half for its tokenizer, which works at the same time.
+
+        Where that is one each, two threads take both jobs, each for lists of its own.
+        """
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         threads = max(1, cores // 2)
         torch.set_num_threads(threads)

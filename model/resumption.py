@@ -38,6 +38,11 @@ class ResumableFile:
         """Rows of the input that need no more work."""
         return self._reached[0]
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing stands in it."""
+        return not self._reached[1]
+
     def __enter__(self) -> "ResumableFile":
         try:
             self._file = self._partial.open("r+b" if self._reached[1] else "wb")
@@ -73,10 +78,10 @@ class ResumableFile:
         self._file.flush()
         os.fsync(self._file.fileno())  # the record must never be ahead of the file
         rows, written = rows + sum(count for _, count in waiting), written + len(content)
+        self._reached = rows, written, []
         beside = self._progress.with_suffix(".writing")
         beside.write_text(json.dumps({"run": self._run, "rows": rows, "bytes": written}), encoding="utf-8")
         beside.replace(self._progress)
-        self._reached = rows, written, []
         self._committed = time.monotonic()
 
     def _begun(self) -> tuple[int, int]:

@@ -179,8 +179,9 @@ def _is_unicode(text: str) -> bool:
 
 def _without_mark(lines: IO[bytes]) -> Iterator[bytes]:
     """The lines without the byte order mark that some programs begin a file with."""
-    yield next(lines, b"").removeprefix(codecs.BOM_UTF8)
-    yield from lines
+    for first in lines:
+        yield first.removeprefix(codecs.BOM_UTF8)
+        yield from lines
 
 
 _PARSERS: dict[str, Callable[[IO[bytes], str], Rows]] = {

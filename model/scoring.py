@@ -98,13 +98,16 @@ def _batches(name: str, rows: Rows, size: int, options: ScoringOptions, report: 
 def _side_by_side(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """The results for the items in order, made by two threads that are a few items ahead."""
     waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(2) as pool:
+    pool = ThreadPoolExecutor(2)
+    try:
         for item in items:
             waiting.append(pool.submit(function, item))
             if len(waiting) > 4:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def score_file(
@@ -118,7 +121,7 @@ def score_file(
     rows, total = read_rows(source, options.text_column), 0
     with ResumableFile(target, _run(classifier, source, options)) as output:
         advance(output.rows)
-        is_first = not output.rows
+        is_first = output.is_empty
         rest = islice(rows, output.rows, None)
         for read, texts, (header, lines) in score_rows(classifier, source, rest, options, report, encode):
             output.write(header + lines if is_first else lines, read)

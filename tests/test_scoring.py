@@ -166,6 +166,37 @@ def test_no_interruption_repeats_or_loses_a_row(
     assert [int(row["id"]) for row in read(target)] == list(range(rows))
 
 
+def test_the_columns_have_their_names_though_an_interruption_followed_bad_rows(
+    classifier: TextClassifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model.resumption.COMMIT_SECONDS", 0)
+    source = write(tmp_path / "in.csv", b"text,b\n" + b"short\n" * 9 + b"fine,1\nfine too,2\n")
+    options, target = scoring.ScoringOptions(on_error="skip"), tmp_path / "out.csv"
+    for calls in (2, 0, 9):
+        stopped: Any = Interrupted(classifier, calls, is_parallel=True)
+        with suppress(KeyboardInterrupt):
+            scoring.score_file(stopped, str(source), target, options, lambda sentence: None, lambda count: None)
+    assert [row["text"] for row in read(target)] == ["fine", "fine too"]
+
+
+def test_whoever_reads_may_stop(folder: Path, tmp_path: Path) -> None:
+    source = write(tmp_path / "texts.txt", "\n".join(TEXTS * 2000).encode())
+    command = [sys.executable, "-m", "model", "--checkpoint", str(folder), "--device", "cpu", "--input", str(source)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout
+        assert running.stderr
+        assert json.loads(running.stdout.readline())["text"] == TEXTS[0]
+        running.stdout.close()
+        assert running.stderr.read() == ""
+    assert running.returncode == 0
+
+
+def test_an_empty_file_has_no_texts(folder: Path, tmp_path: Path) -> None:
+    for name in ("in.txt", "in.jsonl"):
+        assert classify(folder, write(tmp_path / name, b""), tmp_path / f"{name}.jsonl") == 0
+        assert (tmp_path / f"{name}.jsonl").read_bytes() == b""
+
+
 def test_nothing_recorded_outlives_the_work_it_stands_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("model.resumption.COMMIT_SECONDS", 0)
     first = ResumableFile(tmp_path / "out", {"input": 1}).__enter__()
@@ -276,7 +307,7 @@ def test_a_folder_is_scored_file_by_file_and_continued(
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_program_is_continued(folder: Path, tmp_path: Path, number: signal.Signals) -> None:
-    rows = 60_000
+    rows = 150_000
     source, target = tmp_path / "in.csv", tmp_path / "out.csv"
     write(source, content_of([{"id": index, "text": TEXTS[index % 6] * 3} for index in range(rows)], ".csv"))
     command = [
