@@ -199,7 +199,7 @@ def test_an_encoder_becomes_a_teacher_once(tmp_path: Path, monkeypatch: pytest.M
     rows = multi_labelled_texts()
     with pytest.raises(AssertionError):  # exit status 2
         train(tmp_path, rows, *flags)
-    folder = train(tmp_path, rows, *flags, "--finetune_teacher")
+    folder = train(tmp_path, rows, *flags, "--finetune_teacher", "--bf16")  # of the student
     report = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["distillation"]
     assert 0 < report["validation"]["agreement"] <= 1
     teachers = list((tmp_path / "cache").glob("teacher-*/config.json"))

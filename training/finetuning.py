@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.state import AcceleratorState
 from transformers import DataCollatorWithPadding, PrinterCallback, ProgressCallback, Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -62,6 +63,7 @@ def finetune(name: str, data: TextData, epochs: int, folder: Path, device: torch
     trainer.remove_callback(ProgressCallback)  # both write every log to stdout
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(unfinished)) if unfinished.is_dir() else None)
+    AcceleratorState._reset_state()  # as `Trainer` does it: the student's may want another precision
     staged = unfinished / "finished"
     trainer.save_model(str(staged))
     staged.rename(finished)
