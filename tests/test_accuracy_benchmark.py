@@ -2,6 +2,7 @@
 
 import random
 import re
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +10,8 @@ from hypothesis import strategies as st
 from benchmarks.accuracy_table import table
 from benchmarks.peers.bags_of_words import Rows, linear
 from benchmarks.typos import with_typos
+from benchmarks.unlabelled import unlabelled
+from tests.conftest import write_json_lines
 
 TEXTS = ["good film", "fine plot", "great cast", "bad film", "poor plot", "awful cast"]
 LABELS = ["pos"] * 3 + ["neg"] * 3
@@ -31,6 +34,20 @@ def test_the_share_of_mistyped_words_is_the_one_asked_for() -> None:
     _, changed, words = with_typos("some words of a text " * 2000, 0.1, random.Random(0))
     assert words == 8000
     assert 0.09 < changed / words < 0.11
+
+
+def test_no_held_out_text_is_given_to_the_teacher_in_part(tmp_path: Path) -> None:
+    sets = {
+        "own": {"train": ["seen already"], "validation": ["a b c d e f g"], "test": ["short one", "1 2 3 4 5 6"]},
+        "other": {
+            "train": ["Seen, already!", "x b c d e f g", "b c d e f", "Short one.", "new", "0 1 2 3 4 5 6 7", "new"]
+        },
+    }
+    for name, splits in sets.items():
+        (tmp_path / name).mkdir()
+        for split, texts in splits.items():
+            write_json_lines(tmp_path / name / f"{split}.jsonl", [{"text": text} for text in texts])
+    assert list(unlabelled(tmp_path, "own", ["other"])) == ["b c d e f", "new"]
 
 
 def test_the_linear_peer_learns_words_and_characters() -> None:
