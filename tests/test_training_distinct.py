@@ -13,7 +13,7 @@ from torch.nn import functional
 from model.network_textcnn import TextCnn, TextCnnShape
 from tests.conftest import labelled_texts, train
 from tests.strategies import VOCABULARY, batches, build_network, pad, shapes
-from training import distinct
+from training import distinct, onednn
 from training.distinct import pool_by_distinct_tokens
 
 
@@ -41,6 +41,29 @@ def test_logits_and_gradients_are_those_of_the_convolutions(
         torch.testing.assert_close(found, wanted)
 
 
+@given(st.integers(1, 70), st.integers(1, 40), st.integers(1, 90))
+@settings(deadline=None)
+def test_products_and_gradients_of_onednn_are_torchs(rows: int, columns: int, outputs: int) -> None:
+    if not torch.backends.mkldnn.is_available():
+        pytest.skip("needs a torch with oneDNN")
+    given_rows, weight = (
+        torch.randn(rows, columns, requires_grad=True),
+        torch.randn(outputs, columns, requires_grad=True),
+    )
+    sent, expected = torch.randn(rows, outputs), functional.linear(given_rows, weight)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onednn, "mkl_is_slow", lambda: True)
+        found = onednn.linear(given_rows, weight)
+        assert "_Linear" in str(found.grad_fn)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+        wanted = torch.autograd.grad(expected, (given_rows, weight), sent)
+        for got, want in zip(torch.autograd.grad(found, (given_rows, weight), sent), wanted, strict=True):
+            torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert onednn.linear(given_rows, weight).dtype == torch.bfloat16
+        assert onednn.linear(given_rows.double(), weight.double()).dtype == torch.float64
+
+
 def test_in_half_precision_only_the_product_is_rounded() -> None:
     network = build_network(TextCnnShape(vocab_size=VOCABULARY, embedding_dim=32, num_filters=8, dropout=0.0)).train()
     pool_by_distinct_tokens(network.requires_grad_(True))
@@ -66,6 +89,7 @@ def test_only_distinct_tokens_are_multiplied(monkeypatch: pytest.MonkeyPatch) ->
         return linear(features, *weights)
 
     monkeypatch.setattr(functional, "linear", spy)
+    monkeypatch.setattr(onednn, "mkl_is_slow", lambda: False)
     input_ids = torch.tensor([[5, 5, 7, 5], [7, 7, 0, 0]])
     network(input_ids, input_ids > 0)
     assert rows == [4, 2]  # 5, 7, padding and the blank beyond; then the last layer

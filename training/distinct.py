@@ -15,6 +15,7 @@ from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 
 from model.network_textcnn import TextCnn
+from training.onednn import linear
 
 # B texts, L tokens of a row, U distinct tokens, D channels, F filters, W windows, K kernel sizes,
 # S slots: the taps of all kernel sizes, one after the other.
@@ -44,7 +45,7 @@ class _DistinctPool:
         embedded = functional.pad(network.embed(distinct[None])[0], (0, 0, 0, 1))  # (U+1, D), the last one is blank
         convs = [conv for conv in network.convs if isinstance(conv, nn.Conv1d)]
         weights = [conv.weight.permute(2, 0, 1).flatten(0, 1) for conv in convs]  # K x (k*F, D)
-        table = functional.linear(embedded, torch.cat(weights))  # (U+1, S*F), with --bf16 of that precision
+        table = linear(embedded, torch.cat(weights))  # (U+1, S*F), with --bf16 of that precision
         table = table.to(embedded.dtype).view(-1, network.config.num_filters)  # ((U+1)*S, F), sums are exact again
         rows = self._rows(place, lengths, blank=len(distinct))
         pooled: Tensor = _MaxOfSums.apply(table, *rows)  # type: ignore[no-untyped-call]  # (B, K*F)
