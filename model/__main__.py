@@ -116,7 +116,7 @@ def _write_file(job: Job, source: str, target: Path) -> None:
     from tqdm import tqdm
 
     classifier, begin = job.classifier(), time.perf_counter()
-    gc.freeze()  # what is loaded stays: rows come and go by the million, and no look at their rubbish need look at it
+    gc.freeze()  # what is loaded stays, so no collection among the rows, which come and go, need look at it
     try:
         with tqdm(unit=" texts", unit_scale=True, disable=None) as bar:
             tell = partial(bar.write, file=sys.stderr)  # above the bar

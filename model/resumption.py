@@ -27,10 +27,9 @@ class ResumableFile:
         self._progress = target.with_name(f"{target.name}.progress")
         if target.exists():
             raise InputError(f"output {str(target)!r} exists; remove it or give another name")
-        self._reached: tuple[int, int, list[tuple[bytes, int]]] = (
-            *self._begun(),
-            [],
-        )  # rows read, bytes written, content that waits with its rows
+        rows, written = self._begun()
+        waiting: list[tuple[bytes, int]] = []  # content, and the rows that it is of
+        self._reached = rows, written, waiting
         self._committed = time.monotonic()
 
     @property
