@@ -1,16 +1,18 @@
 """The accuracy benchmark: its typing mistakes, the linear peer, and what its table says of the runs."""
 
+import json
 import random
 import re
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks import unlabelled
 from benchmarks.accuracy_table import table
 from benchmarks.peers.bags_of_words import Rows, linear
 from benchmarks.typos import with_typos
-from benchmarks.unlabelled import unlabelled
 from tests.conftest import write_json_lines
 
 TEXTS = ["good film", "fine plot", "great cast", "bad film", "poor plot", "awful cast"]
@@ -36,7 +38,9 @@ def test_the_share_of_mistyped_words_is_the_one_asked_for() -> None:
     assert 0.09 < changed / words < 0.11
 
 
-def test_no_held_out_text_is_given_to_the_teacher_in_part(tmp_path: Path) -> None:
+def test_no_held_out_text_is_given_to_the_teacher_in_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     sets = {
         "own": {"train": ["seen already"], "validation": ["a b c d e f g"], "test": ["short one", "1 2 3 4 5 6"]},
         "other": {
@@ -47,7 +51,24 @@ def test_no_held_out_text_is_given_to_the_teacher_in_part(tmp_path: Path) -> Non
         (tmp_path / name).mkdir()
         for split, texts in splits.items():
             write_json_lines(tmp_path / name / f"{split}.jsonl", [{"text": text} for text in texts])
-    assert list(unlabelled(tmp_path, "own", ["other"])) == ["b c d e f", "new"]
+    (tmp_path / "reviews.csv").write_text(
+        'text,label,source\n"Two words. A whole sentence! B c d e f.<br /><br />Well, a b c d e f g?",0,imdb\n'
+        'Not of these reviews.,1,rotten_tomatoes\n"It has ""three"" words? Yes it has.",1,imdb\n',
+        encoding="utf-8",
+    )
+    options = ["--data", str(tmp_path), "--set", "own", "--others", "other"]
+    reviews = ["--reviews", str(tmp_path / "reviews.csv"), "--sentences"]
+
+    def printed(*more: str) -> list[str]:
+        monkeypatch.setattr("sys.argv", ["unlabelled", *options, *more])
+        unlabelled.main()
+        return [json.loads(line)["text"] for line in capsys.readouterr().out.splitlines()]
+
+    others = ["b c d e f", "new"]
+    assert printed() == others
+    sentences = printed(*reviews, "9")[2:]
+    assert sorted(sentences) == ["A whole sentence!", 'It has "three" words?', "Yes it has."]
+    assert printed(*reviews, "2") == [*others, *sentences[:2]]
 
 
 def test_the_linear_peer_learns_words_and_characters() -> None:
