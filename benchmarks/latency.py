@@ -134,7 +134,7 @@ def measure_texts(folder: Path, fast: FastText | None, texts: list[str], seconds
     """From text to label with a trained checkpoint: one text at a time, and in batches."""
     ours = TextClassifier.from_pretrained(folder, "cpu", folding="on")
     dense = TextClassifier.from_pretrained(folder, "cpu", folding="off")
-    peer, tokenizer = _pipeline(folder), read_tokenizer(folder)
+    peer, tokenizer = _pipeline(folder), read_tokenizer(folder, read_config(folder))
     tokenize = partial(_tokenize, tokenizer, ours.max_length)
     single: dict[str, Callable[[str], object]] = {
         "ours": lambda text: ours([text]),
@@ -165,7 +165,7 @@ def measure_texts(folder: Path, fast: FastText | None, texts: list[str], seconds
 def compare_logits(folder: Path, texts: Sequence[str]) -> dict[str, Any]:
     """Largest difference between the logits of dense and folded network over all texts, and how many labels differ."""
     config = read_config(folder)
-    dense, tokenizer = read_network(folder, config), read_tokenizer(folder)
+    dense, tokenizer = read_network(folder, config), read_tokenizer(folder, config)
     folded, difference, labels = FoldedTextCnn(dense), 0.0, 0
     for start in range(0, len(texts), BATCH_TEXTS):
         token_ids = _tokenize(tokenizer, config.max_length, texts[start : start + BATCH_TEXTS])

@@ -76,15 +76,17 @@ def _classify(argv: list[str]) -> None:
     texts: list[str] = positional.texts
     if texts and (arguments.input or arguments.output) is not None:
         raise InputError(f"texts exclude --input and --output, got {len(texts)} texts")
+    if arguments.output is not None and (arguments.input or "-") == "-":
+        raise InputError("output needs --input, a file or a folder that an interrupted program can read again")
     job = Job(local_folder(arguments.checkpoint), arguments.device, options, arguments.scoring)
     if arguments.output is None:
         rows = (Row(number, text, None) for number, text in enumerate(texts, 1)) if texts else None
         show = arguments.format is None and sys.stdout.isatty()
         (_show_predictions if show else _print_predictions)(job, arguments.input or "-", rows)
-    elif Path(arguments.input or "-").is_dir():
-        score_folder(job, Path(arguments.input or "-"), Path(arguments.output), _tell, on_ray=arguments.ray)
+    elif Path(arguments.input).is_dir():
+        score_folder(job, Path(arguments.input), Path(arguments.output), _tell, on_ray=arguments.ray)
     else:
-        _write_file(job, arguments.input or "-", Path(arguments.output))
+        _write_file(job, arguments.input, Path(arguments.output))
 
 
 def _print_predictions(job: Job, name: str, rows: Rows | None) -> None:
@@ -95,8 +97,10 @@ def _print_predictions(job: Job, name: str, rows: Rows | None) -> None:
         for _, _, lines in score_rows(classifier, name, rows, job.scoring, _tell, encode):
             sys.stdout.write(lines.decode())
             sys.stdout.flush()
-    except BrokenPipeError:  # whoever read has enough, as `head` has
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
+        if not isinstance(error, BrokenPipeError):  # of whoever read and has enough, as `head` has
+            raise InputError(f"standard output cannot be written ({error.strerror})") from error
 
 
 def _show_predictions(job: Job, name: str, rows: Rows | None) -> None:

@@ -47,10 +47,7 @@ class CheckpointConfig(TextCnnShape):
 
 def read_config(folder: Path) -> CheckpointConfig:
     """Configuration of a checkpoint folder; raises `InputError` when it is missing, broken, foreign or too new."""
-    if not folder.is_dir():
-        raise InputError(
-            f"checkpoint must be a folder, {str(folder)!r} {'is a file' if folder.exists() else 'does not exist'}"
-        )
+    _require_folder(folder)
     raw = _read_json(folder / CONFIG)
     if raw.get("model_type") != MODEL_TYPE:
         raise InputError(f"{folder / CONFIG}: model_type must be {MODEL_TYPE!r}, got {raw.get('model_type')!r}")
@@ -81,8 +78,8 @@ def read_config(folder: Path) -> CheckpointConfig:
 def read_network(folder: Path, config: CheckpointConfig) -> TextCnn:
     """The network with its weights, in evaluation mode; raises `InputError` when they are missing, broken or misfit."""
     path = folder / WEIGHTS
-    network = TextCnn(config, len(config.labels))
     try:
+        network = TextCnn(config, len(config.labels))
         weights = {name.removeprefix(_WRAPPER): tensor for name, tensor in load_file(path).items()}
         network.load_state_dict(weights, assign=True)
     except FileNotFoundError as error:  # of one that may not be read too
@@ -96,15 +93,21 @@ def read_network(folder: Path, config: CheckpointConfig) -> TextCnn:
     return network.eval().requires_grad_(False)
 
 
-def read_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer; raises `InputError` when it is missing or broken."""
+def read_tokenizer(folder: Path, config: CheckpointConfig) -> Tokenizer:
+    """The tokenizer; raises `InputError` when it is missing, broken or has tokens that the network does not know."""
     path = folder / TOKENIZER
     if not path.is_file():
         raise InputError(f"checkpoint has no {TOKENIZER}: {str(folder)!r}")
     try:
-        return Tokenizer.from_file(str(path))
+        tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:
         raise InputError(f"{path} is broken ({error})") from error
+    highest = max(tokenizer.get_vocab().values(), default=0)
+    if highest >= config.vocab_size:
+        raise InputError(
+            f"{path} does not fit {CONFIG}: ids must be less than vocab_size {config.vocab_size}, got {highest}"
+        )
+    return tokenizer
 
 
 def read_examples(folder: Path) -> list[str]:
@@ -123,6 +126,15 @@ def revision(folder: Path) -> str:
         with (folder / name).open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return f"sha256:{digest.hexdigest()}"
+
+
+def _require_folder(path: Path) -> None:
+    try:
+        found = "is a file" if path.is_file() else "" if path.is_dir() else "does not exist"
+    except OSError as error:  # a name that is too long
+        found = f"cannot be read ({error.strerror})"
+    if found:
+        raise InputError(f"checkpoint must be a folder, {str(path)!r} {found}")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

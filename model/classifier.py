@@ -109,7 +109,7 @@ class TextClassifier:
         config = read_config(path)
         place, chosen = resolve_device(device), InferenceOptions(**options)
         network = choose_network(read_network(path, config), config, place, chosen)
-        tokenizer = read_tokenizer(path)
+        tokenizer = read_tokenizer(path, config)
         name, revision = path.resolve().name, read_revision(path)
         return cls(network, tokenizer, config, place, chosen, name, revision, read_examples(path))
 

@@ -63,8 +63,8 @@ def explain(
     Windows of several kernel sizes over the same characters are one piece. What stands on no characters at all (special
     tokens, zeros around a short text) counts as bias.
     """
-    weight, bias = (layer.cpu().numpy() for layer in network.output_layer)
-    terms = _terms(network.windows(token_ids).cpu().numpy(), weight[label])  # (W, K)
+    weight, bias = (layer.float().cpu().numpy() for layer in network.output_layer)
+    terms = _terms(network.windows(token_ids).float().cpu().numpy(), weight[label])  # (W, K)
     base, pieces = float(bias[label]), dict[tuple[int, int], float]()
     edges = _edges(offsets)
     found: Iterable[tuple[tuple[int, int], float]] = zip(

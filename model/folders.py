@@ -1,6 +1,7 @@
 """A folder of files, scored one after the other, or side by side on the workers of a Ray cluster."""
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -46,17 +47,20 @@ class FileScorer:
         self._job, self._classifier = job, job.classifier()
 
     def __call__(self, file: dict[str, Any]) -> dict[str, Any]:
-        """What became of `{"source", "target"}`: its `texts`, `reports`, and an `error` or ""."""
+        """What became of `{"source", "target"}`: its `reports`, and an `error` or ""."""
         reports: list[str] = []
-        texts, error, target = 0, "", Path(file["target"])
+        error, target = "", Path(file["target"])
         try:
-            if not target.exists():  # else it was complete before
+            if target.exists():
+                reports.append(f"{target}: was complete before")
+            else:
                 texts = score_file(
                     self._classifier, file["source"], target, self._job.scoring, reports.append, lambda count: None
                 )
+                reports.append(f"{target}: {texts:,} texts")
         except InputError as mistake:
             error = str(mistake)
-        return {"target": str(target), "texts": texts, "reports": "\n".join(reports), "error": error}
+        return {"reports": "\n".join(reports), "error": error}
 
 
 def score_folder(job: Job, source: Path, target: Path, tell: Callable[[str], None], on_ray: bool = False) -> None:
@@ -67,13 +71,17 @@ def score_folder(job: Job, source: Path, target: Path, tell: Callable[[str], Non
     files = [path for path in sorted(source.iterdir()) if _is_of(path, READ)]
     if not files:
         raise InputError(f"input {str(source)!r} holds no file that ends in {', '.join(READ)}, .gz may follow")
-    target.mkdir(parents=True, exist_ok=True)
-    pairs = [{"source": str(path), "target": str(target / _target_name(path))} for path in files]
+    targets = [target / _target_name(path) for path in files]
+    if len(set(targets)) < len(targets):
+        twice = next(one for index, one in enumerate(targets) if one in targets[:index])
+        same = " and ".join(repr(path.name) for path, one in zip(files, targets, strict=True) if one == twice)
+        raise InputError(f"input {str(source)!r} holds {same}, which would both become {twice.name!r}; rename one")
+    _make_folder(target)
+    pairs = [{"source": str(path), "target": str(one)} for path, one in zip(files, targets, strict=True)]
     mistakes = []
     for result in _on_ray(job, pairs) if on_ray else map(FileScorer(job), pairs):
         for line in filter(None, (*result["reports"].split("\n"), result["error"])):
             tell(line)
-        tell(f"{result['target']}: {result['texts']:,} texts")
         mistakes += [result["error"]] if result["error"] else []
     if mistakes:
         raise InputError(f"{len(mistakes)} of {len(pairs)} files are not complete; the first: {mistakes[0]}")
@@ -95,9 +103,16 @@ def _on_ray(job: Job, pairs: list[dict[str, str]]) -> Iterator[dict[str, Any]]:
     yield from scored.iter_rows()
 
 
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"output {str(path)!r} must be a folder that can be written ({error.strerror})") from error
+
+
 def _is_of(path: Path, endings: Iterable[str]) -> bool:
     return path.name.lower().removesuffix(".gz").endswith(tuple(endings))
 
 
 def _target_name(path: Path) -> str:
-    return path.name if _is_of(path, WRITTEN) else f"{path.name.removesuffix('.gz')}.jsonl"
+    return path.name if _is_of(path, WRITTEN) else f"{re.sub('[.]gz$', '', path.name, flags=re.IGNORECASE)}.jsonl"

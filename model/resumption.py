@@ -47,8 +47,9 @@ class ResumableFile:
             self._file = self._partial.open("r+b" if self._reached[1] else "wb")
         except OSError as error:
             raise InputError(f"output {str(self._target)!r} cannot be written ({error.strerror})") from error
+        if self.is_empty:  # what an earlier file has left must not be taken for a record of this one
+            self._progress.unlink(missing_ok=True)
         self._file.truncate(self._reached[1])
-        self._file.seek(self._reached[1])
         return self
 
     def write(self, content: bytes, rows: int) -> None:
@@ -60,8 +61,10 @@ class ResumableFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._commit()
-        self._file.close()
+        try:
+            self._commit()
+        finally:
+            self._file.close()
         if kind is None:
             self._partial.replace(self._target)
             self._progress.unlink()
@@ -71,17 +74,26 @@ class ResumableFile:
         content = b"".join(content for content, _ in waiting)
         if content and self._target.suffix == ".gz":
             content = gzip.compress(content, compresslevel=3)  # a member of its own, so that a cut leaves whole ones
-        self._file.seek(written)  # an interrupted attempt may have gone farther
+        reached = rows + sum(count for _, count in waiting), written + len(content)
+        try:
+            self._append(content)
+            self._reached = *reached, []
+            self._record(*reached)
+        except OSError as error:
+            raise InputError(f"output {str(self._target)!r} cannot be written ({error.strerror})") from error
+        self._committed = time.monotonic()
+
+    def _append(self, content: bytes) -> None:
+        self._file.seek(self._reached[1])  # an interrupted attempt may have gone farther
         self._file.truncate()
         self._file.write(content)
         self._file.flush()
         os.fsync(self._file.fileno())  # the record must never be ahead of the file
-        rows, written = rows + sum(count for _, count in waiting), written + len(content)
-        self._reached = rows, written, []
+
+    def _record(self, rows: int, written: int) -> None:
         beside = self._progress.with_suffix(".writing")
         beside.write_text(json.dumps({"run": self._run, "rows": rows, "bytes": written}), encoding="utf-8")
         beside.replace(self._progress)
-        self._committed = time.monotonic()
 
     def _begun(self) -> tuple[int, int]:
         if not (self._progress.exists() and self._partial.exists()):
@@ -90,4 +102,5 @@ class ResumableFile:
         if state["run"] != self._run:
             changed = next(key for key in self._run if state["run"].get(key) != self._run[key])
             raise InputError(f"{str(self._partial)!r} was begun with another {changed}; remove it to begin anew")
-        return state["rows"], state["bytes"]
+        is_whole = self._partial.stat().st_size >= state["bytes"]
+        return (state["rows"], state["bytes"]) if is_whole else (0, 0)

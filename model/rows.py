@@ -112,7 +112,10 @@ def _delimited(delimiter: str) -> Callable[[IO[bytes], str], Rows]:
         csv.field_size_limit(sys.maxsize)  # the default cuts off at 128 KiB
         lines = (line.decode(errors="surrogateescape") for line in _without_mark(file))
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
-        header = next(reader, [])
+        try:
+            header = next(reader, [])
+        except csv.Error as error:
+            raise _ColumnError(f"has a broken header ({error})") from None
         _require(text_column, header)
         while True:
             try:
@@ -145,11 +148,12 @@ def _parquet(file: IO[bytes], text_column: str) -> Rows:
         except ArrowException as error:
             raise _ColumnError(f"is no Parquet file ({error})") from error
         _require(text_column, table.schema_arrow.names)
-        number = 0
-        for batch in table.iter_batches(1024):
-            for columns in batch.to_pylist():
-                number += 1
-                yield _row(number, columns, text_column)
+        yield from (_row(number, columns, text_column) for number, columns in enumerate(_records(table), 1))
+
+
+def _records(table: Any) -> Iterator[dict[str, Any]]:
+    for batch in table.iter_batches(1024):
+        yield from batch.to_pylist()
 
 
 def _row(number: int, columns: Any, text_column: str) -> Row | BadRow:
@@ -165,7 +169,12 @@ def _row(number: int, columns: Any, text_column: str) -> Row | BadRow:
 
 def _require(text_column: str, header: list[str]) -> None:
     if text_column not in header:
-        raise _ColumnError(f"has no column {text_column!r}; found {', '.join(header)} (choose with --text_column)")
+        found = ", ".join(header).encode(errors="replace").decode()
+        raise _ColumnError(f"has no column {text_column!r}; found {found} (choose with --text_column)")
+    if not _is_unicode("".join(header)):
+        raise _ColumnError("has a header that is not UTF-8")
+    if twice := next((name for index, name in enumerate(header) if name in header[:index]), None):
+        raise _ColumnError(f"has the column {twice!r} twice")
 
 
 def _is_unicode(text: str) -> bool:

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic_core import to_json
+from pydantic_core import to_json, to_jsonable_python
 
 from .classifier import TextClassifier
 from .errors import InputError
@@ -140,16 +140,20 @@ def to_lines(scored: list[Scored], options: ScoringOptions) -> bytes:
 def _json_line(scored: Scored) -> bytes:
     fields = _fields(scored)
     try:
-        return to_json(fields)
+        return to_json(fields, bytes_mode="base64", inf_nan_mode="null")
     except ValueError:  # a lone surrogate in a column besides the text: JSON can escape it
-        return json.dumps(fields).encode()
+        return json.dumps(to_jsonable_python(fields, bytes_mode="base64", inf_nan_mode="null")).encode()
 
 
 def _fields(scored: Scored) -> dict[str, Any]:
+    """What is written of a row; raises `InputError` where a column of its own has the name of a result."""
     row, prediction = scored
     if row.columns is None:
         return {"text": row.text, **prediction.to_dict()}
-    return row.columns | {PREFIX + name: value for name, value in prediction.to_dict().items()}
+    results = {PREFIX + name: value for name, value in prediction.to_dict().items()}
+    if taken := row.columns.keys() & results.keys():
+        raise InputError(f"column {min(taken)!r} of the input has the name of a result; rename it")
+    return row.columns | results
 
 
 def _encoder(source: str, target: Path, options: ScoringOptions) -> Callable[[list[Scored]], tuple[bytes, bytes]]:
@@ -164,7 +168,8 @@ def _encoder(source: str, target: Path, options: ScoringOptions) -> Callable[[li
 
 
 def _kind(path: Path) -> str:
-    return (path.with_suffix("") if path.suffix == ".gz" else path).suffix
+    name = Path(path.name.lower())
+    return (name.with_suffix("") if name.suffix == ".gz" else name).suffix
 
 
 def _csv_bytes(scored: list[Scored]) -> tuple[bytes, bytes]:
@@ -174,7 +179,9 @@ def _csv_bytes(scored: list[Scored]) -> tuple[bytes, bytes]:
 
 
 def _plain(value: Any) -> Any:
-    return to_json(value).decode() if isinstance(value, dict | list | bool) else value
+    if isinstance(value, bytes):
+        return to_jsonable_python(value, bytes_mode="base64")
+    return to_json(value, bytes_mode="base64").decode() if isinstance(value, dict | list | bool) else value
 
 
 def _csv_lines(rows: Iterable[Iterable[Any]]) -> bytes:
@@ -192,6 +199,7 @@ def _run(classifier: TextClassifier, source: str, options: ScoringOptions) -> di
     return {
         "input": [str(Path(source).resolve()), status.st_size, status.st_mtime_ns],
         "checkpoint": classifier.revision,
+        "precision": classifier.precision,
         "windows": str(classifier.windows),
         "text_column": options.text_column,
         "top_k": options.top_k,

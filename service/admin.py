@@ -7,6 +7,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from model.hub import SCHEME
+
 from .endpoint import Service
 from .errors import ErrorType, ServiceError
 from .gateway import find
@@ -28,6 +30,9 @@ def reload_route(key: str, service: Service, reload: Reload) -> Route:
             if body:
                 check_media_type(headers, ["application/json"])
             asked = _parse(body)
+            if asked.checkpoint is not None and asked.checkpoint.startswith(SCHEME):
+                rule = "must be a folder on the server; what comes from a hub is fetched at the start alone"
+                raise ServiceError(ErrorType.VALIDATION, f"checkpoint: {rule}, got {asked.checkpoint!r}")
             pools = service.gateway.pools
             place = None if asked.checkpoint is None else 0  # one folder is for one model
             if asked.model is not None:

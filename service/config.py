@@ -2,6 +2,7 @@
 
 import errno
 import importlib.metadata
+import math
 import socket
 from dataclasses import dataclass, field, fields
 
@@ -71,8 +72,8 @@ def check_numbers(arguments: ServiceArguments, limits: Limits) -> None:
         raise InputError(f"port must be from 0 to 65535, got {arguments.port}")
     counts = {name: getattr(arguments, name) for name in ("workers_per_device", "api_servers", "threads")}
     for name, value in (counts | {entry.name: getattr(limits, entry.name) for entry in fields(limits)}).items():
-        if not value > 0:
-            raise InputError(f"{name} must be greater than 0, got {value}")
+        if not 0 < value < math.inf:
+            raise InputError(f"{name} must be a number greater than 0, got {value}")
 
 
 def choose_devices(device: str, devices: str) -> list[str]:

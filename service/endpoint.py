@@ -137,11 +137,7 @@ class Endpoint:
         except (ClientGoneError, asyncio.CancelledError):
             raise
         except Exception as error:  # noqa: BLE001  # whatever it is, its client gets an answer
-            # Not its message, which may repeat a text.
-            where = "".join(traceback.format_tb(error.__traceback__))
-            _logger.error("request %s failed with %s\n%s", exchange.request_id, type(error).__name__, where)
-            apology = ServiceError(ErrorType.INTERNAL, "service: it must answer every request, it failed on this one")
-            exchange.status, reply = self.render_error(apology)
+            exchange.status, reply = self.render_error(apologise(exchange, error))
         if not exchange.latency.total_us:
             exchange.latency.total_us = microseconds(time.monotonic() - exchange.arrived)
         identity = (b"x-request-id", exchange.request_id.encode())
@@ -173,6 +169,13 @@ class Endpoint:
         if self.service.gateway.shadow:
             self.service.gateway.shadow.follow(job)
         return reply
+
+
+def apologise(exchange: Exchange, error: Exception) -> ServiceError:
+    """What a client is told of `error`, which goes to the log without its message: that may repeat a text."""
+    where = "".join(traceback.format_tb(error.__traceback__))
+    _logger.error("request %s failed with %s\n%s", exchange.request_id, type(error).__name__, where)
+    return ServiceError(ErrorType.INTERNAL, "service: it must answer every request, it failed on this one")
 
 
 async def _send(send: Send, status: int, reply: Reply, headers: Headers) -> None:

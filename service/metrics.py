@@ -118,7 +118,7 @@ class Metrics:
         yield from _head("requests_total", "counter", "Requests replied to; status 499 is a client that hung up")
         for (route, status), place in self._requests.items():
             if count := self._sum(place):
-                yield f'textcnn_requests_total{{route="{route}",status="{status}"}} {count:g}'
+                yield f'textcnn_requests_total{{route="{route}",status="{status}"}} {count:.17g}'
 
     def _scalar_lines(self) -> Iterator[str]:
         for name, (kind, explanation) in _SCALARS.items():

@@ -33,7 +33,7 @@ def _explain(error: ValidationError, body: bytes) -> ServiceError:
     # A union reports every alternative; the deepest location belongs to the one that was meant.
     problem = max(problems, key=lambda problem: len(problem["loc"]))
     if problem["type"] == "json_invalid":
-        return _invalid_json(problem["ctx"]["error"], body)
+        return invalid_json(problem["ctx"]["error"], body)
     field = _field(problem["loc"])
     if problem["type"] == "extra_forbidden":
         return _invalid(f"{field}: no such field, the fields are {', '.join(PredictRequest.model_fields)}")
@@ -60,7 +60,8 @@ def _field(location: tuple[int | str, ...]) -> str:
     return str(location[0]) if index is None else f"{location[0]}[{index}]"
 
 
-def _invalid_json(reason: str, body: bytes) -> ServiceError:
+def invalid_json(reason: str, body: bytes) -> ServiceError:
+    """What to say of a body that pydantic's parser refused for `reason`."""
     if _is_json_with_surrogates(body):
         return _invalid(f"body: texts must be valid Unicode, got a lone surrogate ({reason})")
     return ServiceError(ErrorType.INVALID_JSON, f"body: must be JSON in UTF-8, got {len(body)} bytes with: {reason}")

@@ -21,11 +21,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .admin import Reload, reload_route
 from .card import gauges, info
 from .dialects.table import endpoints_of, extra_routes
-from .endpoint import Endpoint, Service
+from .endpoint import Endpoint, Service, apologise
 from .errors import ErrorType, Headers, ServiceError
 from .exchange import OTHER_ROUTE, Exchange, choose_request_id
 from .metrics import CONTENT_TYPE
 from .openapi import openapi_document
+from .operations import JSON
 from .page import page_routes
 from .predict import PredictEndpoint
 from .timing import microseconds
@@ -77,9 +78,16 @@ class FastPath:
                 message["headers"] = [*message["headers"], (b"x-request-id", exchange.request_id.encode())]
             await send(message)
 
-        await self._app(scope, receive, named)
-        exchange.latency.total_us = microseconds(time.monotonic() - exchange.arrived)
-        self._service.replied(exchange)
+        try:
+            await self._app(scope, receive, named)
+        except Exception as error:
+            if exchange.status:  # a reply has begun
+                raise
+            apology = apologise(exchange, error)
+            await Response(apology.body, apology.error_type.status, media_type=JSON)(scope, receive, named)
+        finally:
+            exchange.latency.total_us = microseconds(time.monotonic() - exchange.arrived)
+            self._service.replied(exchange)
 
 
 ENDPOINTS: list[type[Endpoint]] = [PredictEndpoint]  # always there; `--dialects` adds others
@@ -104,7 +112,6 @@ def install(app: Starlette, service: Service, keys: Keys, reload: Reload) -> Non
         app.user_middleware.insert(0, browsers)
     app.add_exception_handler(HTTPException, _refuse)
     app.add_exception_handler(ServiceError, _explain)
-    app.add_exception_handler(Exception, _apologise)
 
 
 def _routes(service: Service, document: dict[str, Any]) -> list[BaseRoute]:
@@ -165,21 +172,13 @@ async def _refuse(request: Request, problem: Exception) -> Response:
         error = ServiceError(ErrorType.METHOD_NOT_ALLOWED, f"method: must be {allowed}, got {request.method}")
     else:
         error = ServiceError(ErrorType.OVERLOADED, problem.detail)
-    return Response(
-        error.body, error.error_type.status, _text(error.headers) | dict(problem.headers or {}), "application/json"
-    )
+    return Response(error.body, error.error_type.status, _text(error.headers) | dict(problem.headers or {}), JSON)
 
 
 async def _explain(_: Request, problem: Exception) -> Response:
     """The contract's body for what a route found wrong."""
     assert isinstance(problem, ServiceError)  # noqa: S101  # what it is registered for
-    return Response(problem.body, problem.error_type.status, _text(problem.headers), "application/json")
-
-
-async def _apologise(_: Request, __: Exception) -> Response:
-    """500 without a word of the traceback, which goes to the log."""
-    error = ServiceError(ErrorType.INTERNAL, "service: it must answer every request, it failed on this one")
-    return Response(error.body, error.error_type.status, media_type="application/json")
+    return Response(problem.body, problem.error_type.status, _text(problem.headers), JSON)
 
 
 def _text(headers: Headers) -> dict[str, str]:

@@ -160,7 +160,9 @@ class ReloadRequest(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    checkpoint: str | None = Field(default=None, description="folder on the server; the present one when absent")
+    checkpoint: str | None = Field(
+        default=None, min_length=1, description="folder on the server; the present one when absent"
+    )
     model: str | None = Field(default=None, description="name of the model whose place it takes; the first when absent")
 
 

@@ -72,7 +72,9 @@ def test_weights_and_logits_are_equal_to_the_bit_after_a_round_trip(tmp_path: Pa
     assert torch.equal(loaded(ids, torch.ones_like(ids)), network(ids).logits)
     for name, tensor in network.network.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor), name
-    assert read_tokenizer(tmp_path).encode("my parcel").ids == tokenizer.backend_tokenizer.encode("my parcel").ids
+    assert (
+        read_tokenizer(tmp_path, config).encode("my parcel").ids == tokenizer.backend_tokenizer.encode("my parcel").ids
+    )
 
 
 def test_transformers_reads_what_we_write(tmp_path: Path) -> None:
@@ -138,6 +140,15 @@ def _change_config(**changes: object) -> Callable[[Path], None]:
     return change
 
 
+def _shift_ids(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["model"]["vocab"] = {
+        token: number + 1000 * (number > 1) for token, number in content["model"]["vocab"].items()
+    }
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
 def _truncate(name: str) -> Callable[[Path], object]:
     return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:-100])
 
@@ -157,6 +168,8 @@ def _truncate(name: str) -> Callable[[Path], object]:
         (_change_config(num_filters=7), "does not fit config.json: .*shape"),
         (_change_config(num_filters=-1), "num_filters must be a whole number of at least 1, got -1"),
         (_change_config(kernel_sizes=[2, 3]), "does not fit config.json"),
+        (_change_config(vocab_size=10**15), "does not fit config.json"),
+        (_shift_ids, r"tokenizer.json does not fit config.json: ids must be less than vocab_size \d+, got \d{4}"),
         (_change_config(id2label=...), "'id2label' is missing"),
         (_change_config(problem_type="ranking"), "problem_type must be one of .*, got 'ranking'"),
     ],
@@ -175,6 +188,8 @@ def test_no_folder_at_all(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"checkpoint must be a folder, .* is a file"):
         read_config(tmp_path / "file")
+    with pytest.raises(InputError, match=r"checkpoint must be a folder, .* cannot be read \(File name too long\)"):
+        read_config(tmp_path / ("x" * 300))
 
 
 @pytest.mark.parametrize(

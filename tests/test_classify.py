@@ -83,6 +83,7 @@ def test_fasttext_lines_of_several_labels_hold_those_that_apply() -> None:
         (["--checkpoint", "{}", "--top_k", "x", "x"], "invalid int value: 'x'"),
         (["--checkpoint", "{}", "--input", "missing.txt"], "input 'missing.txt' cannot be read (No such file"),
         (["--checkpoint", "{}", "--input", "a.txt", "x"], "texts exclude --input and --output, got 1 texts"),
+        (["--checkpoint", "{}", "--output", "a.csv"], "output needs --input, a file or a folder that an interrupted"),
         (["--checkpoint", "{}", "--format", "csv", "x"], "invalid choice: 'csv' (choose from 'jsonl', 'fasttext')"),
         (["--check", "{}", "x"], "the following arguments are required: --checkpoint"),
     ],

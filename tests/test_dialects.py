@@ -30,15 +30,17 @@ from tests.servers import POISON, ROOT, FakeClassifier, RunningServer, applicati
 TEXTS = ["money back", "late courier", "非常 满意"]
 
 
+JSON, OCTETS = "application/json", "application/octet-stream"
+
+
 def ask(
     path: str, body: Any = None, dialects: tuple[str, ...] = DIALECTS, json_size: int = 0, **classifier: Any
 ) -> httpx.Response:
     async def scenario() -> httpx.Response:
         async with application(FakeClassifier(**classifier), dialects=dialects) as client:
             if isinstance(body, bytes):
-                return await client.post(
-                    path, content=body, headers={"Inference-Header-Content-Length": str(json_size)}
-                )
+                binary = {"Content-Type": OCTETS, "Inference-Header-Content-Length": str(json_size)}
+                return await client.post(path, content=body, headers=binary if json_size else {"Content-Type": JSON})
             return await (client.get(path) if body is None else client.post(path, json=body))
 
     return run(scenario())
@@ -108,6 +110,8 @@ PAIR = {"name": "text", "datatype": "BYTES", "shape": [2], "data": ["a"]}
     ("path", "body", "status", "message"),
     [
         ("/hf", {"inputs": []}, 422, "inputs: must be from 1 to 1024 texts, got 0"),
+        ("/hf", rb'{"inputs": "\ud800"}', 422, "body: texts must be valid Unicode, got a lone surrogate"),
+        ("/hf", b"no", 400, "body: must be JSON in UTF-8, got 2 bytes"),
         ("/hf", {"inputs": 5}, 422, "inputs: input should be a valid"),
         ("/hf", {"inputs": "a", "parameters": {"function_to_apply": "sigmoid"}}, 422, "function_to_apply: must be"),
         ("/hf", {"inputs": "a", "parameters": {"top_k": 0}}, 422, "parameters: input should be greater"),

@@ -129,10 +129,14 @@ def explained_sum(prediction: Prediction) -> float:
     return prediction.bias + sum(piece["contribution"] for piece in prediction.evidence)
 
 
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-4), ("bfloat16", 1e-2)])
+@pytest.mark.parametrize("folding", ["on", "off"])
 @pytest.mark.parametrize("problem_type", ["single_label_classification", "multi_label_classification", "regression"])
-def test_the_sum_is_what_the_score_was_made_of(tmp_path: Path, problem_type: str) -> None:
+def test_the_sum_is_what_the_score_was_made_of(
+    tmp_path: Path, problem_type: str, folding: str, precision: str, tolerance: float
+) -> None:
     folder = write_checkpoint(tmp_path, problem_type=problem_type, calibration_temperature=0.5)
-    classifier = TextClassifier.from_pretrained(folder, "cpu")
+    classifier = TextClassifier.from_pretrained(folder, "cpu", folding=folding, precision=precision)
     labels: list[str | None] = [None] if problem_type == "regression" else [*LABELS]
     sums = [[explained_sum(p) for p in classifier(TEXTS, explain=True, explain_label=label)] for label in labels]
     logits = torch.tensor(sums)  # (C, B)
@@ -144,7 +148,7 @@ def test_the_sum_is_what_the_score_was_made_of(tmp_path: Path, problem_type: str
         case _:
             outputs = logits
     expected, _ = classifier.score(TEXTS)
-    assert torch.allclose(outputs.T, torch.from_numpy(expected), atol=1e-4)
+    assert torch.allclose(outputs.T, torch.from_numpy(expected), atol=tolerance)
 
 
 def test_the_best_label_is_explained_unless_another_is_named(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from model import scoring
 from model.classifier import TextClassifier
+from model.errors import InputError
 from model.prediction import Prediction
 from model.resumption import ResumableFile
 from tests.checkpoints import TEXTS, write_checkpoint
@@ -42,6 +43,7 @@ class Interrupted:
 
     def __init__(self, classifier: TextClassifier, calls: int, is_parallel: bool) -> None:
         self.revision, self.windows, self.is_parallel = classifier.revision, classifier.windows, is_parallel
+        self.precision = classifier.precision
         self._classifier, self._calls = classifier, calls
 
     def __call__(self, texts: list[str], top_k: int | None) -> list[Prediction]:
@@ -113,6 +115,40 @@ def test_nothing_recorded_outlives_the_work_it_stands_for(tmp_path: Path, monkey
         again.write(b"two\n", 1)
     assert (tmp_path / "out").read_bytes() == b"one\ntwo\n"
     first._file.close()
+
+
+def test_a_record_without_its_file_is_of_no_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.resumption.COMMIT_SECONDS", 0)
+
+    def begin(rows: int) -> ResumableFile:
+        file = ResumableFile(tmp_path / "out", {"input": 1}).__enter__()
+        assert file.rows == rows
+        return file
+
+    first = begin(0)
+    first.write(b"one\n", 5)
+    first._file.close()
+    (tmp_path / "out.partial").write_bytes(b"on")  # somebody has cut it off
+    begin(0)._file.close()  # and a kill ends this one before its first record
+    with ResumableFile(tmp_path / "out", {"input": 1}) as again:
+        assert again.rows == 0
+        again.write(b"one\n", 5)
+    assert (tmp_path / "out").read_bytes() == b"one\n"
+
+
+def test_a_full_disk_costs_nothing_but_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("model.resumption.os.fsync", full)
+        sentence = r"output '.*out' cannot be written \(No space left on device\)"
+        with pytest.raises(InputError, match=sentence), ResumableFile(tmp_path / "out", {}) as file:
+            file.write(b"one\n", 1)
+    with ResumableFile(tmp_path / "out", {}) as file:
+        assert file.rows == 0
+        file.write(b"two\n", 1)
+    assert (tmp_path / "out").read_bytes() == b"two\n"
 
 
 def test_another_input_does_not_continue_what_was_begun(

@@ -1,6 +1,7 @@
 """`textcnn-classify --output`: every kind of file, rows kept, bad rows told."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -119,6 +120,13 @@ def test_bad_rows_are_told_with_their_lines_and_skipped_or_end_it(
         ("in.csv", "out.csv", ("--ray", "true"), "ray needs a folder as --input"),
         ("in.parquet", "out.csv", (), "is no Parquet file"),
         ("in.csv.gz", "out.csv", (), "cannot be read (Not a gzipped file"),
+        ("old_mac.csv", "out.csv", (), "has a broken header (new-line character seen in unquoted field"),
+        ("quoting.csv", "out.csv", (), "has a broken header ("),
+        ("latin.csv", "out.jsonl", (), "has a header that is not UTF-8"),
+        ("latin.csv", "out.csv", ("--text_column", "t"), "has no column 't'; found text, caf?"),
+        ("twice.csv", "out.csv", (), "has the column 'id' twice"),
+        ("scored.csv", "out.csv", (), "column 'predicted_label' of the input has the name of a result; rename it"),
+        (".", "in.csv", (), "must be a folder that can be written (File exists)"),
     ],
 )
 def test_mistakes_are_one_sentence(
@@ -132,7 +140,51 @@ def test_mistakes_are_one_sentence(
 ) -> None:
     for name in ("in.csv", "in.parquet", "in.csv.gz"):
         (tmp_path / name).write_text("id,text\n1,a\n")
+    (tmp_path / "old_mac.csv").write_bytes(b"id,text\r1,a\r")
+    (tmp_path / "quoting.csv").write_bytes(b'"te"xt,id\na,1\n')
+    (tmp_path / "latin.csv").write_bytes("text,café\na,1\n".encode("latin-1"))
+    (tmp_path / "twice.csv").write_bytes(b"id,text,id\n1,a,2\n")
+    (tmp_path / "scored.csv").write_bytes(b"text,predicted_label\na,b\n")
     assert classify(folder, tmp_path / source, tmp_path / target, *flags) == 2
     error = capsys.readouterr().err
     assert sentence in error
     assert error.count("\n") == 1
+
+
+def test_numbers_and_bytes_of_a_parquet_file_become_what_json_can_say(folder: Path, tmp_path: Path) -> None:
+    rows = [{"text": "fine", "weight": math.nan, "photo": b"\xff\x00"}]
+    source = write(tmp_path / "in.parquet", content_of(rows, ".parquet"))
+    assert classify(folder, source, tmp_path / "out.jsonl") == 0
+    assert "NaN" not in (tmp_path / "out.jsonl").read_text()
+    found = read(tmp_path / "out.jsonl")[0]
+    assert (found["weight"], found["photo"]) == (None, "_wA=")
+    assert classify(folder, source, tmp_path / "out.csv") == 0
+    assert read(tmp_path / "out.csv")[0]["photo"] == "_wA="
+
+
+def test_two_files_of_a_folder_never_become_one(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    for name in ("a.txt", "a.txt.gz", "B.CSV"):
+        write(source / name, b"text\n" * 2)
+    assert classify(folder, source, tmp_path / "out") == 2
+    assert "holds 'a.txt' and 'a.txt.gz', which would both become 'a.txt.jsonl'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    (source / "a.txt.gz").unlink()
+    for told in ("B.CSV: 1 texts", "B.CSV: was complete before"):
+        assert classify(folder, source, tmp_path / "out") == 0
+        assert told in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+def test_an_output_that_takes_no_more_is_one_sentence(folder: Path, tmp_path: Path) -> None:
+    source = write(tmp_path / "texts.txt", b"fine\n")
+    command = [sys.executable, "-m", "model", "--checkpoint", str(folder), "--device", "cpu", "--input", str(source)]
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (
+        2,
+        "error: standard output cannot be written (No space left on device)\n",
+    )

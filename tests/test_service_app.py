@@ -270,11 +270,18 @@ def test_a_failure_of_our_own_is_an_answer_and_no_text_reaches_the_log(
             reply = await client.post("/predict", json={"inputs": "secret"}, headers={"x-request-id": "id-7"})
             assert error(reply) == (500, "internal")
             assert reply.headers["x-request-id"] == "id-7"
+            monkeypatch.setattr("service.routes.info", fail)
+            reply = await client.get("/info", headers={"x-request-id": "id-8"})
+            assert error(reply) == (500, "internal")
+            assert reply.headers["x-request-id"] == "id-8"
+            counted = (await client.get("/metrics")).text
+            assert 'textcnn_requests_total{route="other",status="500"} 1' in counted
             monkeypatch.undo()
             assert (await ask(client, "good")).predictions[0].label == "good"
 
     run(scenario())
     assert "request id-7 failed with KeyError" in caplog.text
+    assert "request id-8 failed with TypeError" in caplog.text
     assert "in fail" in caplog.text
     assert "secret" not in caplog.text
 

@@ -106,6 +106,24 @@ def test_requests_that_come_during_a_pass_share_the_next_one() -> None:
     run(scenario())
 
 
+def test_no_pass_has_more_characters_than_a_worker_reads_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.batcher._PASS_CHARACTERS", 10)
+
+    async def scenario() -> None:
+        bench = Bench()
+        requests = [await bench.send("a")]
+        requests += [
+            await bench.send("b" * 20, "c" * 6, "d" * 4, "e"),
+            await bench.send("f"),
+            await bench.send("g" * 9),
+        ]
+        jobs = await bench.answer_all(requests)
+        assert bench.passes() == [["a"], ["b" * 20], ["f", "g" * 9], ["c" * 6, "d" * 4], ["e"]]
+        assert [answers(job) for job in jobs] == [["a"], ["b" * 20, "c" * 6, "d" * 4, "e"], ["f"], ["g" * 9]]
+
+    run(scenario())
+
+
 def test_the_worker_gets_its_next_pass_before_the_replies_are_written() -> None:
     async def scenario() -> None:
         bench = Bench()

@@ -45,6 +45,17 @@ def test_the_rows_of_all_processes_add_up(totals: list[int], processes: int) -> 
     assert found["textcnn_pass_texts_bucket le=2"] == len(totals)
 
 
+def test_no_count_is_too_large_to_be_exact() -> None:
+    metrics = Metrics(["/predict"])
+    for _ in range(3):
+        metrics.replied(answered(5))
+    metrics.add("texts_total", 2.0**40)
+    metrics._cells[metrics._requests["/predict", 200]] += 12_345_678
+    found = samples(metrics.exposition())
+    assert found["textcnn_requests_total route=/predict status=200"] == 12_345_681
+    assert found["textcnn_texts_total"] == 2**40 + 3
+
+
 def test_forked_processes_write_to_the_same_memory() -> None:
     metrics = Metrics(["/predict"], 3)
 

@@ -1,8 +1,10 @@
 """Access log and traces say what the reply said, and never what the texts were."""
 
 import json
+import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -29,11 +31,14 @@ class TimedClassifier(FakeClassifier):
 
 
 def test_a_line_of_the_access_log_has_the_figures_of_the_reply(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    log = AccessLog()
+
     async def scenario() -> None:
-        async with application(FakeClassifier(), observers=[AccessLog()]) as client:
+        async with application(FakeClassifier(), observers=[log]) as client:
             reply = await client.post("/predict", json={"inputs": [SECRET] * 2}, headers={"X-Request-ID": "mine"})
             await client.post("/predict", content=SECRET, headers={"X-Request-ID": "two words"})
             await client.get("/nowhere")
+            log.close()
             good, bad, lost = (json.loads(line) for line in capfdbinary.readouterr().out.splitlines())
             assert reply.headers["x-request-id"] == good["request_id"] == "mine"
             for name in ("queue_ms", "tokenize_ms", "inference_ms", "total_ms", "batch_size"):
@@ -45,6 +50,35 @@ def test_a_line_of_the_access_log_has_the_figures_of_the_reply(capfdbinary: pyte
             assert SECRET not in str((good, bad, lost))
 
     run(scenario())
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_nobody_waits_for_whoever_reads_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, is_gone: bool
+) -> None:
+    monkeypatch.setattr("service.log._MOST_WAITING", 50)
+    monkeypatch.setattr("service.log._CLOSING_S", 60)
+    reading, writing = (os.fdopen(end, mode) for end, mode in zip(os.pipe(), ("rb", "wb"), strict=True))
+    log = AccessLog(writing.fileno())
+    if is_gone:
+        reading.close()
+
+    async def scenario() -> None:
+        async with application(FakeClassifier(), observers=[log]) as client:
+            while "the access log is not complete" not in caplog.text:
+                assert (await client.get("/health")).status_code == 200
+
+    run(scenario())
+    assert len(caplog.records) == 1
+    if is_gone:
+        writing.close()
+    else:
+        with reading, ThreadPoolExecutor(1) as beside:
+            lines = beside.submit(reading.readlines)
+            log.close()
+            writing.close()
+        assert len(lines.result()) > 50
+        assert all(json.loads(line)["path"] == "/health" for line in lines.result())
 
 
 @pytest.mark.parametrize("given", ["", "two words", "é", "x" * 129])

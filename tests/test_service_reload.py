@@ -34,7 +34,13 @@ def test_only_the_admin_key_reloads_and_without_one_there_is_no_such_route() -> 
             for headers in ({}, {"X-API-Key": "user"}):
                 assert (await client.post("/admin/reload", headers=headers)).json()["error_type"] == "unauthorized"
             assert (await client.get("/admin/reload", headers=ADMIN)).status_code == 405
-            for wrong in ('{"checkpoint": 5}', '{"folder": "a"}', "x"):
+            for wrong in (
+                '{"checkpoint": 5}',
+                '{"checkpoint": ""}',
+                '{"checkpoint": "hf://a/b"}',
+                '{"folder": "a"}',
+                "x",
+            ):
                 headers = ADMIN | {"content-type": "application/json"}
                 reply = await client.post("/admin/reload", content=wrong, headers=headers)
                 assert (reply.status_code, reply.json()["error_type"]) == (422, "validation")

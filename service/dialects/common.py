@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, WithJsonSchema
 from service.config import Limits
 from service.errors import ErrorType, ServiceError
 from service.job import Job
+from service.parsing import invalid_json
 
 _TEXTS = {"type": "array", "items": {"type": "string"}, "minItems": 1}
 OneOrMore = str | Annotated[list[str], WithJsonSchema(_TEXTS)]  # `check_texts` refuses none in its own words
@@ -30,8 +31,7 @@ def read(kind: type[AnyBody], body: bytes) -> AnyBody:
     except ValidationError as error:
         problem = max(error.errors(include_url=False), key=lambda problem: len(problem["loc"]))
     if problem["type"] == "json_invalid":
-        reason = problem["ctx"]["error"]
-        raise ServiceError(ErrorType.INVALID_JSON, f"body: must be JSON in UTF-8, got {len(body)} bytes with: {reason}")
+        raise invalid_json(problem["ctx"]["error"], body)
     field = str(problem["loc"][0]) if problem["loc"] else "body"
     shown = repr(problem["input"])
     raise invalid(f"{field}: {problem['msg'].lower()}, got {shown if len(shown) <= 80 else shown[:80] + '…'}")
