@@ -240,11 +240,13 @@ def test_settings_that_only_say_where_are_left_out() -> None:
 def test_mistakes_are_one_sentence(
     checkpoint: Path, multi_label_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bare = write_checkpoint(tmp_path / "bare")
+    bare, odd = write_checkpoint(tmp_path / "bare"), write_checkpoint(tmp_path / "odd")
+    (odd / "metrics.json").write_text("[]", encoding="utf-8")
     for argv, sentence in (
         ([], "give either --checkpoint FOLDER or --compare"),
         (["--checkpoint", "nowhere"], "checkpoint must be a folder, 'nowhere' does not exist"),
         (["--checkpoint", str(bare)], "metrics.json cannot be read"),
+        (["--checkpoint", str(odd)], "metrics.json must hold a JSON object, got list"),
         (["--compare", str(checkpoint), str(multi_label_checkpoint)], "is a single_label_classification, "),
         (["--checkpoint", str(checkpoint), "--output", str(tmp_path / "no" / "x.html")], "cannot be written"),
     ):
@@ -254,3 +256,14 @@ def test_mistakes_are_one_sentence(
         assert sentence in captured.err
         assert captured.err.count("\n") == 1
         assert captured.out == ""
+
+
+def test_a_checkpoint_that_may_not_be_written_is_one_sentence(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    assert main(["--checkpoint", str(checkpoint)]) == 2
+    assert "cannot be written (Read-only file system)" in capsys.readouterr().err

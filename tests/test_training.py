@@ -46,7 +46,8 @@ def test_report_says_what_was_learnt_and_how(checkpoint: Path) -> None:
     assert content["data"]["labels"] == {"delivery": 48, "praise": 48, "refund": 48}
     assert content["data"]["splits"]["train"]["texts"] == 144
     assert content["data"]["truncated_share"] == 0
-    assert content["train"]["samples_per_second"] > 0
+    speed = content["train"]
+    assert speed["samples_per_second"] * speed["seconds"] == pytest.approx(144 * speed["epochs"], rel=0.05)
     assert content["train"]["best_epoch"] in range(1, 9)
     assert content["arguments"]["model"]["num_filters"] == 8
     assert content["arguments"]["training"]["seed"] == 7
@@ -180,6 +181,7 @@ def test_the_best_epoch_is_kept_not_the_last(tmp_path: Path, monkeypatch: pytest
 def test_flags_of_all_kinds_train(tmp_path: Path, flags: list[str]) -> None:
     checkpoint = train(tmp_path, labelled_texts(), "--num_train_epochs", "2", *flags)
     measured = report(checkpoint)["test"]["accuracy"]
+    assert (report(checkpoint)["train"]["best_epoch"] is None) == ("--load_best_model_at_end" in flags)
     classifier = TextClassifier.from_pretrained(checkpoint, device="cpu")
     predictions = classifier([row["text"] for row in labelled_texts()])
     correct = sum(found.label == row["label"] for found, row in zip(predictions, labelled_texts(), strict=True))

@@ -73,6 +73,29 @@ def test_learning_starts_from_naive_bayes() -> None:
     assert not found[5:VOCABULARY].any(), "rows of no text"
 
 
+def test_what_a_class_of_few_texts_lacks_says_little() -> None:
+
+    by_classes = {}
+    for classes in (2, 20):
+        bigrams, network, texts = setting(classes=classes)
+        by_classes[classes] = log_ratios(bigrams, network, texts)
+    share = (np.bincount(LABELS, minlength=20) + 1) / (len(LABELS) + 2)
+    smoothing = SMOOTHING * 20**2 / len(LABELS)
+    assert by_classes[20][4, 0].item() == pytest.approx(
+        log(smoothing * share[0] / share[0]) - log((8 + smoothing * (1 - share[0])) / (1 - share[0])), abs=1e-5
+    )
+    assert abs(by_classes[20][4, 0]) < abs(by_classes[2][4, 0]) / 2
+
+
+@pytest.mark.parametrize("room", [VOCABULARY, VOCABULARY + 5])
+def test_the_table_has_a_bound(room: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("training.bigrams.LARGEST", 3 * room)
+    monkeypatch.setattr("training.bigrams.WEIGHTS", np.array([0.5]))
+    flags = ("--vocab_size", str(VOCABULARY), "--tokenizer", "char", "--num_train_epochs", "1")
+    config = read_config(train(tmp_path, labelled_texts(), *flags))
+    assert (config.vocab_size, config.bigram_buckets) == (VOCABULARY, room - VOCABULARY)
+
+
 def test_the_better_part_weighs_more_and_a_useless_one_nothing() -> None:
     targets = np.arange(400) % 3
     truth, noise = np.eye(3)[targets] * 4, np.random.default_rng(0).normal(size=(400, 3))

@@ -1,5 +1,6 @@
 """Splits: the share held out, the label map of the training rows alone, and texts that cannot be learnt."""
 
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,7 @@ def test_held_out_rows_are_a_stratified_share(counts: list[int], copies: int, sh
     assert set(train.targets) == set(split.targets)  # no class is lost
     assert len(held) <= share * len(rows) + 1e-6
     for label, count in Counter(held.targets).items():
-        assert (
-            count <= share * split.targets.count(label) + len(counts) + copies
-        )  # no class gives much more than its share
+        assert count <= math.ceil(share * split.targets.count(label))  # small classes are not made up for by large ones
     assert hold_out(split, share, seed)[1].texts == held.texts
 
 
@@ -53,6 +52,28 @@ def test_held_out_share_of_even_classes_is_exact() -> None:
     assert Counter(held.targets) == {"a": 10, "b": 10}
     assert len(train) == 180
     assert hold_out(split, 0.1, 1)[1].texts != held.texts
+
+
+def test_classes_of_one_row_stay_and_cost_the_others_nothing() -> None:
+    rows = [(f"single {number}", f"label {number}") for number in range(300)]
+    rows += [(f"{label} {number}", label) for label in "xy" for number in range(30)]
+    train, held = hold_out(Split("rows", [text for text, _ in rows], [label for _, label in rows]), 0.1, 0)
+    assert Counter(held.targets) == {"x": 3, "y": 3}
+    assert len(train) == 354
+
+
+def test_several_classes_are_held_out_by_the_rarest() -> None:
+    targets: list[Any] = [
+        tuple(sorted({f"t{number % 7}", f"t{number * number % 5}", "every"})) for number in range(300)
+    ]
+    targets += [(), *(("alone", f"once {number}") for number in range(20))]
+    split = Split("rows", [str(number) for number in range(len(targets))], targets)
+    train, held = hold_out(split, 0.1, 0)
+    assert 25 < len(held) < 33
+    kept, given = (
+        {name for target in split.targets if isinstance(target, tuple) for name in target} for split in (train, held)
+    )
+    assert given <= kept
 
 
 def test_too_few_rows_to_hold_out() -> None:

@@ -39,6 +39,12 @@ def test_multi_label_by_hand() -> None:
     assert measure(MULTI, logits, labels) == pytest.approx(expected)
 
 
+def test_a_label_that_does_not_occur_is_in_no_mean() -> None:
+    logits, labels = [[9.0, -9.0, -9.0], [-9.0, 9.0, -9.0]], [[1.0, 0, 0], [0, 1, 0]]
+    assert measure(MULTI, logits, labels) == {"f1_micro": 1.0, "f1_macro": 1.0}
+    assert measure(MULTI, [[-9.0] * 3] * 2, [[0.0] * 3] * 2) == {"f1_micro": 0.0, "f1_macro": 0.0}
+
+
 def test_no_label_predicted_is_zero_without_a_warning() -> None:
     assert measure(MULTI, [[-1, -1]], [[1.0, 0.0]]) == {"f1_micro": 0.0, "f1_macro": 0.0}
 

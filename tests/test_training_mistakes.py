@@ -30,6 +30,24 @@ MISTAKES: list[tuple[str, bytes, list[str], str]] = [
     ("a.csv", ENOUGH, ["--groups", "7"], "embedding_dim must be divisible by groups"),
     ("a.csv", ENOUGH, ["--max_length", "0"], "max_length must be"),
     ("a.csv", ENOUGH, ["--conv_padding", "wide"], "padding must be"),
+    ("a.csv", ENOUGH, ["--label_smoothing_factor", "1.5"], "label_smoothing_factor must be at least 0 and below 1"),
+    ("a.csv", ENOUGH, ["--seed", "5000000000"], "seed must be at least 0 and below 4294967296, got 5000000000"),
+    ("a.csv", ENOUGH, ["--num_train_epochs", "inf"], "num_train_epochs must be at least 0 and below inf, got inf"),
+    ("a.csv", ENOUGH, ["--initial_embedding_std", "-1"], "initial_embedding_std must be at least 0, got -1.0"),
+    ("a.csv", ENOUGH, ["--label_names", "foo"], "label_names must be false: the labels have their name already"),
+    ("a.csv", ENOUGH, ["--accelerator_config", "nowhere.json"], "nowhere.json"),
+    (
+        "a.csv",
+        ENOUGH,
+        ["--autotune_minutes", "1", "--keep_checkpoints", "true"],
+        "keep_checkpoints is for one training",
+    ),
+    (
+        "a.csv",
+        ENOUGH.replace(b",a\n", b",1700000010.5\n").replace(b",b\n", b",1700000090.5\n"),
+        [],
+        "subtract the mean",
+    ),
     (
         "a.csv",
         ENOUGH.replace(b"a\n", b"1.5\n").replace(b"b\n", b"2\n"),
@@ -37,6 +55,18 @@ MISTAKES: list[tuple[str, bytes, list[str], str]] = [
         "label_smoothing_factor is for one",
     ),
 ]
+
+
+@pytest.mark.parametrize("label", ["class {}", "{}.5"])
+def test_a_training_that_diverges_leaves_no_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], label: str
+) -> None:
+    rows = [{"text": f"text {number}", "label": label.format(number % 2)} for number in range(40)]
+    file, output = tmp_path / "a.csv", tmp_path / "out"
+    file.write_text("text,label\n" + "".join(f"{row['text']},{row['label']}\n" for row in rows), encoding="utf-8")
+    assert main(["--train_file", str(file), "--output_dir", str(output), *TINY, "--learning_rate", "1e30"]) == 2
+    assert "learning_rate: the training diverged" in capsys.readouterr().err.splitlines()[-1]
+    assert not (output / "config.json").exists()
 
 
 @pytest.mark.parametrize(("name", "content", "flags", "message"), MISTAKES, ids=[mistake[3] for mistake in MISTAKES])

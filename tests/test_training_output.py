@@ -18,7 +18,7 @@ def fill(folder: Path, *names: str, model_type: str = "textcnn") -> Path:
     for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"model_type": model_type}) if name == "config.json" else "content")
+        path.write_text(json.dumps({"model_type": model_type}) if path.name == "config.json" else "content")
     return folder
 
 
@@ -72,6 +72,31 @@ def test_a_folder_that_only_looks_alike_is_never_touched(tmp_path: Path, present
     fill(tmp_path, *present, model_type="bert")
     with pytest.raises(InputError, match="holds no earlier training"):
         OutputFolder.checked(tmp_path, True, None)
+
+
+def test_a_checkpoint_of_another_kind_does_not_make_a_folder_ours(tmp_path: Path) -> None:
+    fill(tmp_path, "config.json", "README.md", "checkpoint-500/adapter.safetensors", model_type="bert")
+    with pytest.raises(InputError, match="holds no earlier training"):
+        OutputFolder.checked(tmp_path, True, None)
+    (tmp_path / "config.json").unlink()  # a training that was killed has none yet
+    with pytest.raises(InputError, match="holds no earlier training"):
+        OutputFolder.checked(tmp_path, True, None)
+    fill(tmp_path, "checkpoint-500/config.json")
+    OutputFolder.checked(tmp_path, True, None).begin()
+    assert names(tmp_path) == set()
+
+
+def test_a_folder_that_another_training_goes_on_in_is_not_its_own(tmp_path: Path) -> None:
+    begun = fill(tmp_path / "begun", "checkpoint-9/trainer_state.json")
+    other = fill(tmp_path / "other", *FINISHED, "checkpoint-9/config.json")
+    with pytest.raises(InputError, match="is not empty"):
+        OutputFolder.checked(other, False, str(begun / "checkpoint-9"))
+    fill(other, "notes.txt")
+    with pytest.raises(InputError, match=r"holds 'notes.txt', which no training wrote"):
+        OutputFolder.checked(other, True, str(begun / "checkpoint-9"))
+    (other / "notes.txt").unlink()
+    OutputFolder.checked(other, True, str(begun / "checkpoint-9")).begin()
+    assert (names(begun), names(other)) == ({"checkpoint-9/trainer_state.json"}, set())
 
 
 def test_resuming_keeps_checkpoints_and_foreign_files(tmp_path: Path) -> None:

@@ -115,10 +115,19 @@ def test_resuming_with_other_data_is_refused(tmp_path: Path, capsys: pytest.Capt
     flags = ["--train_file", str(file), "--output_dir", str(checkpoint), *TINY, "--resume_from_checkpoint", "true"]
     assert main(flags) == 2
     assert "was trained from other data or settings: id2label was" in capsys.readouterr().err
-    flags = ["--train_file", str(tmp_path / "texts.jsonl"), *flags[2:], "--ngram_buckets", "7"]
-    assert main(flags) == 2
+    same = str(tmp_path / "texts.jsonl")
+    flags = ["--train_file", same, "--validation_file", same, *flags[2:]]
+    assert main([*flags, "--ngram_buckets", "7"]) == 2
     assert "ngram_buckets was 50000, is 7" in capsys.readouterr().err
+    assert main([*flags, "--dilation", "2"]) == 2
+    assert "dilation was 1, is 2" in capsys.readouterr().err
+    renamed = [row | {"text": row["text"].replace("parcel", "packet")} for row in labelled_texts()]
+    assert main(["--train_file", str(write_json_lines(tmp_path / "renamed.jsonl", renamed)), *flags[2:]]) == 2
+    assert "its tokenizer is another one" in capsys.readouterr().err
     assert (checkpoint / "config.json").is_file()  # nothing was deleted
+    assert main([*flags, "--optim", "sgd"]) == 2
+    assert "must hold a state that sgd can go on from, it does not" in capsys.readouterr().err.splitlines()[-1]
+    assert main([*flags, "--num_train_epochs", "2"]) == 0  # and it can still be gone on with
 
 
 def test_overwriting_replaces_the_checkpoint_but_not_for_a_mistake(

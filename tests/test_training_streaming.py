@@ -202,6 +202,13 @@ def test_a_mistake_far_down_is_named_and_leaves_nothing(tmp_path: Path, row: dic
     assert not list((tmp_path / "cache").iterdir())
 
 
+def test_labels_of_another_type_are_refused_from_table_to_table(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [*labelled_texts()[: 2 * FEW], *({"text": "x", "label": 5} for _ in range(FEW))]
+    file = write_json_lines(tmp_path / "a.jsonl", rows)
+    with pytest.raises(InputError, match=rf"line {2 * FEW + 1}: label must be a string as in .*a.jsonl, line 1, got 5"):
+        load(file)
+
+
 def test_labels_that_pose_another_problem_later_ask_for_a_flag(tmp_path: Path) -> None:
     rows = [{"text": f"text {number}", "label": str(number % 2)} for number in range(20)]
     file = write(tmp_path / "a.csv", [*rows, {"text": "last", "label": "0.5"}])

@@ -33,11 +33,25 @@ def table(values: list[Any], *, column: str = "label", untyped: bool = False) ->
         (["1.5", "NA"], "label", True, SINGLE),
         (["1.2.3", "1.2"], "label", True, SINGLE),
         (['["a"]', "[]"], "labels", True, MULTI),
-        (['["a"]', "[]"], "label", True, SINGLE),
+        (['["a"]', "[]"], "label", True, MULTI),
+        (["[a]", "[", "b"], "label", True, SINGLE),
     ],
 )
 def test_what_labels_pose(values: list[Any], column: str, untyped: bool, expected: str) -> None:
     assert infer_problem_type(table(values, column=column, untyped=untyped), column) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [(['["a"]', "b"], "label must be a JSON list as in"), (["b", "[]"], "label must be no JSON list as in")],
+)
+def test_lists_among_other_labels_are_no_classes(values: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=rf"data, row 2: {message} data, row 1, got .* \(choose with --problem_type\)"):
+        infer_problem_type(table(values, untyped=True), "label")
+
+
+def test_whole_numbers_are_one_class_however_they_are_written() -> None:
+    assert read_targets(table([1, 1.0, 2.5]), "label", SINGLE) == ["1", "1", "2.5"]
 
 
 @pytest.mark.parametrize("name", ["001", "NA", "null", "None", "nan", "true", "1.0", " padded ", "1e5", "退款"])
@@ -85,6 +99,8 @@ def test_several_labels_encode_to_their_set(rows: list[list[str]]) -> None:
         ([1.0, None], REGRESSION, False, "data, row 2: label must be a number for regression, got null"),
         ([1.0, float("nan")], REGRESSION, False, "data, row 2: label must be a number for regression, got nan"),
         (["1.0", "high"], REGRESSION, True, "data, row 2: label must be a number for regression, got 'high'"),
+        (["1.0", "1e39"], REGRESSION, True, "data, row 2: label must be at most 3.4e+38 in size, got '1e39'"),
+        ([0.5, float("nan")], SINGLE, False, "data, row 2: label must be a string or an integer, got nan"),
         ([True, 1.0], REGRESSION, False, "data, row 1: label must be a number for regression, got True"),
     ],
 )

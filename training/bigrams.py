@@ -29,7 +29,8 @@ logger = logging.getLogger(__name__)
 EPOCHS, BATCH = 4, 256
 RATE = 0.1  # of Adagrad at the start; it falls to 0
 PRIOR = 0.5  # times the log-ratios of naive Bayes is what learning starts from
-SMOOTHING = 2.0  # occurrences of each row, shared by the classes as the texts are
+SMOOTHING = 2.0  # occurrences of each row, shared by the classes as the texts are; more where there are many classes
+LARGEST = 2**26  # numbers in the table: 256 MB
 WEIGHTS = np.linspace(0, 0.7, 8)  # of the linear part that are tried; that of the filters is the rest
 
 # N texts, B texts of a batch, n rows of all its texts, R rows of the table, C classes.
@@ -44,7 +45,12 @@ def add_bigrams(
     """
     network, splits = prepared.network.network, prepared.splits()
     config = network.config
-    bigrams = Bigrams(config.vocab_size, buckets, config.pad_token_id, network.classifier.out_features)
+    classes = network.classifier.out_features
+    buckets = min(buckets, LARGEST // classes - config.vocab_size)
+    if buckets < 1:
+        logger.info("no linear part: a table of %d tokens and %d classes is too large", config.vocab_size, classes)
+        return dict(answers)
+    bigrams = Bigrams(config.vocab_size, buckets, config.pad_token_id, classes)
     learn(bigrams, network, prepared.train, objective, seed)
     found = {name: given(bigrams, network, split) for name, split in splits.items()}
     logits = {name: np.asarray(answer.predictions) for name, answer in answers.items()}
@@ -107,7 +113,8 @@ def choose_weight(filters: NDArray[Any], linear: NDArray[Any], targets: NDArray[
 def log_ratios(bigrams: Bigrams, network: TextCnn, texts: TokenTensors) -> Tensor:
     """How much oftener each row is in texts of a class than in others (R, C), as a logarithm; 0 for rows of no text.
 
-    That is naive Bayes. Each row is taken to have been in `SMOOTHING` more texts, of the classes as frequent as here.
+    That is naive Bayes. Each row is taken to have been in `SMOOTHING` more texts, of the classes as frequent as here;
+    in more of them where there are more classes than texts of one, so that what a class lacks by chance says little.
     """
     rows, classes = bigrams.weight.shape
     inside, total, texts_of = torch.zeros(rows, classes), torch.zeros(rows, 1), torch.zeros(classes)
@@ -119,9 +126,8 @@ def log_ratios(bigrams: Bigrams, network: TextCnn, texts: TokenTensors) -> Tenso
         total.index_add_(0, found, torch.ones(len(found), 1))
         texts_of += truth.sum(dim=0)
     share = (texts_of + 1) / (len(texts) + 2)  # (C,), of the texts; neither 0 nor 1
-    return ((inside + SMOOTHING * share) / share).log() - (
-        (total - inside + SMOOTHING * (1 - share)) / (1 - share)
-    ).log()
+    more = SMOOTHING * max(1.0, classes**2 / len(texts))
+    return ((inside + more * share) / share).log() - ((total - inside + more * (1 - share)) / (1 - share)).log()
 
 
 def _logits(bigrams: Bigrams, rows: Tensor, starts: Tensor) -> Tensor:

@@ -163,6 +163,8 @@ class ModelArguments:
         for name in ("ngram_buckets", "bigram_buckets"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if self.initial_embedding_std < 0:
+            raise InputError(f"initial_embedding_std must be at least 0, got {self.initial_embedding_std}")
         if self.embedding_mode is None:
             self.embedding_mode = "random" if self.vectors is None else "non_static"
         if (self.embedding_mode == "random") != (self.vectors is None):
@@ -199,7 +201,7 @@ def parse(argv: Sequence[str] | None) -> tuple[DataArguments, ModelArguments, Te
         data, model, training = parser.parse(arguments)
     except InputError:
         raise
-    except (ImportError, ValueError) as error:  # what TrainingArguments says of packages and of values that don't fit
+    except (ImportError, OSError, ValueError) as error:  # what TrainingArguments says of packages, files and values
         raise InputError(" ".join(str(error).split())) from error
     if training.learning_rate is None:
         training.learning_rate = default_learning_rate(training.optim, distils(data, model))

@@ -2,6 +2,7 @@
 
 # ruff: noqa: RUF009  (`flag` makes a dataclass field, no shared default)
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -24,6 +25,8 @@ _LEAST = {  # values that a number may have
     **dict.fromkeys(("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"), 1),
     **dict.fromkeys(("dataloader_num_workers", "early_stopping_patience", "seed"), 0),
 }
+_BELOW = {"seed": 2**32, "data_seed": 2**32, "label_smoothing_factor": 1, "num_train_epochs": math.inf}
+
 _USELESS = {  # flags of transformers, with the value that goes and what the other one would break
     "eval_do_concat_batches": (True, "the metrics look at all logits together"),
     "prediction_loss_only": (False, "the metrics look at the logits"),
@@ -31,6 +34,7 @@ _USELESS = {  # flags of transformers, with the value that goes and what the oth
     "gradient_checkpointing": (False, "a text CNN has no layers worth computing twice"),
     "activation_checkpointing": (False, "a text CNN has no layers worth computing twice"),
     "use_liger_kernel": (False, "a text CNN has no layer that it replaces"),
+    "label_names": (False, "the labels have their name already"),
 }
 
 
@@ -57,7 +61,7 @@ class TextCnnTrainingArguments(TrainingArguments):
     early_stopping_threshold: float = flag("Least gain of the metric, in its own unit, that counts as better.", 0.0)
     autotune_minutes: float | None = flag(
         "Minutes to search for the best learning rate, epochs, filters, kernel sizes, dropout and tokenizer in, by the "
-        "validation metric; what was given is kept."
+        "validation metric; what is given another value than its default is kept."
     )
     class_weights: list[str] | None = flag("Weights of the classes in the loss: balanced, or CLASS=WEIGHT for some.")
     tune_thresholds: bool = flag(
@@ -154,6 +158,10 @@ class TextCnnTrainingArguments(TrainingArguments):
         for name, least in _LEAST.items():
             if getattr(self, name) < least:
                 raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        for name, bound in _BELOW.items():
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < bound:
+                raise InputError(f"{name} must be at least 0 and below {bound}, got {value}")
         for name, (value, reason) in _USELESS.items():
             if bool(getattr(self, name)) != value:  # None is false
                 raise InputError(f"{name} must be {str(value).lower()}: {reason}")
@@ -188,6 +196,8 @@ class TextCnnTrainingArguments(TrainingArguments):
             self.optim_args = f"{self.optim_args},{given}" if self.optim_args else given
         if self.autotune_minutes is not None and not self.autotune_minutes > 0:
             raise InputError(f"autotune_minutes must be above 0, got {self.autotune_minutes}")
+        if self.autotune_minutes is not None and self.keep_checkpoints:
+            raise InputError("keep_checkpoints is for one training, autotune_minutes makes many")
         if self.max_norm is not None and not self.max_norm > 0:
             raise InputError(f"max_norm must be above 0, got {self.max_norm}")
 

@@ -1,8 +1,9 @@
 """The data that a training learns from: splits of texts with targets, checked before anything expensive begins."""
 
 import logging
+import math
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -96,22 +97,26 @@ def load_data(arguments: DataArguments, seed: int) -> TextData:
 def hold_out(train: Split, share: float, seed: int) -> tuple[Split, Split]:
     """Training rows parted in two: those that stay, and `share` of them for validation, both in their order.
 
-    Each class gives its share and keeps at least one row; equal rows go together. The same seed draws the same rows.
+    Each class gives its share, or what it can: it keeps at least one row, and equal rows go together. Of a text with
+    several classes the rarest counts. The same seed draws the same rows.
     """
-    strata: dict[Target, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for index, (text, target) in enumerate(zip(train.texts, train.targets, strict=True)):
-        strata[0.0 if isinstance(target, float) else target][text].append(index)
+    strata: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for index, (text, name) in enumerate(zip(train.texts, _rarest_classes(train.targets), strict=True)):
+        strata[name][text].append(index)
     draw = random.Random(seed)  # noqa: S311  (no secret)
     held: set[int] = set()
     owed = 0.0  # rows, carried from class to class so that small ones are not all rounded off
     for same_text in strata.values():
         groups = list(same_text.values())
         draw.shuffle(groups)
-        owed += share * sum(map(len, groups))
+        due = share * sum(map(len, groups))
+        owed += due
+        room = min(owed, math.ceil(due))  # what small classes could not give is not for one large class to give
         for group in groups[1:]:
-            if owed < len(group):
+            if room < len(group):
                 break
             held.update(group)
+            room -= len(group)
             owed -= len(group)
     if not held:
         raise InputError(
@@ -119,6 +124,14 @@ def hold_out(train: Split, share: float, seed: int) -> tuple[Split, Split]:
         )
     rest = [index for index in range(len(train)) if index not in held]
     return train.select(rest, train.source), train.select(sorted(held), f"held out of {train.source}")
+
+
+def _rarest_classes(targets: Sequence[Target]) -> Iterator[str]:
+    """The class of each target, the rarest of several; the same for numbers and for texts without any."""
+    kinds = ((target,) if isinstance(target, str) else target for target in targets)
+    names = [kind if isinstance(kind, tuple) else () for kind in kinds]
+    counts = Counter(chain.from_iterable(names))
+    return (min(each, key=lambda name: (counts[name], name), default="") for each in names)
 
 
 def _read_tables(arguments: DataArguments) -> dict[str, Table]:
@@ -141,6 +154,7 @@ def _stored(arguments: DataArguments, column: str, problem_type: ProblemType) ->
     """The training rows in a file in the cache, whatever their number; checked as they are read, in a single pass."""
     files = _files(arguments, ["train"])["train"]
     text_column = arguments.text_column
+    seen: dict[type, str] = {}  # the types of labels, and where each stood first
 
     def chunks() -> Iterator[tuple[list[str], list[Target]]]:
         for table in chain.from_iterable(read_tables(path, _STREAMED) for path in files):
@@ -150,7 +164,7 @@ def _stored(arguments: DataArguments, column: str, problem_type: ProblemType) ->
                     f"{table.place(0)}: {column} poses {posed} from here on, {problem_type} before; "
                     "choose with --problem_type"
                 )
-            yield table.texts(text_column), read_targets(table, column, problem_type)
+            yield table.texts(text_column), read_targets(table, column, problem_type, seen)
 
     states = [(str(path.absolute()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     file = store(

@@ -118,6 +118,9 @@ def _parse_parquet(source: str, file: IO[bytes], rows: int | None) -> Iterator[T
             shutil.copyfileobj(file, unpacked)
         try:
             whole = parquet.ParquetFile(unpacked if unpacked.tell() else file)
+            names = whole.schema_arrow.names
+            if twice := next((name for index, name in enumerate(names) if name in names[:index]), None):
+                raise InputError(f"{source}: the column {twice!r} is there twice")
             first = 1
             for batch in [whole.read()] if rows is None else whole.iter_batches(rows):
                 numbers = range(first, first + batch.num_rows)

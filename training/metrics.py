@@ -78,6 +78,10 @@ def _multi(logits: NDArray[Any], labels: NDArray[Any], thresholds: Sequence[floa
     probabilities = torch.from_numpy(logits).sigmoid().numpy()  # (N, C), as the classifier computes them
     predicted = probabilities >= (MULTI_LABEL_THRESHOLD if thresholds is None else np.array(thresholds))
     truth = labels >= 0.5  # (N, C)
+    occurring = (truth | predicted).any(axis=0)  # (C,); as with one class a text, the others are in no mean
+    if not occurring.any():
+        return {"f1_micro": 0.0, "f1_macro": 0.0}
+    truth, predicted = truth[:, occurring], predicted[:, occurring]
     averages = ("micro", "macro")
     return {f"f1_{name}": float(f1_score(truth, predicted, average=name, zero_division=0)) for name in averages}
 

@@ -50,19 +50,25 @@ class OutputFolder:
         """
         _require_writable(path)
         resume_from = _search(path, resume) if searches else _resumable(path, resume)
-        if resume_from is None and path.is_dir() and any(path.iterdir()):
+        folder = cls(path, resume_from)
+        if not folder.goes_on and path.is_dir() and any(path.iterdir()):
             if not overwrite:
                 raise InputError(
                     f"output_dir: {str(path)!r} is not empty; --overwrite_output_dir replaces an earlier training, "
                     "--resume_from_checkpoint true goes on with it"
                 )
             _require_ours(path)
-        return cls(path, resume_from)
+        return folder
 
     @classmethod
     def of_trial(cls, path: Path) -> "OutputFolder":
         """The folder of a trial in a search, which goes on from its last checkpoint-N if it has any."""
         return cls(path, next(reversed(_complete_checkpoints(path)), None))
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether what it is resumed from lies in it."""
+        return self.resume_from is not None and self.resume_from.resolve().parent == self.path.resolve()
 
     def begin(self) -> None:
         """Create the folder, or delete what an earlier training left; when resuming, all but what that needs."""
@@ -70,9 +76,9 @@ class OutputFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             (self.path / CONFIG).unlink(missing_ok=True)  # first: without it the rest is no checkpoint
             for entry in list(self.path.iterdir()):
-                if entry == self.resume_from:
+                if self.goes_on and self.resume_from and entry.name == self.resume_from.name:
                     continue
-                old_checkpoint = _CHECKPOINT.fullmatch(entry.name) and self.resume_from is None
+                old_checkpoint = _CHECKPOINT.fullmatch(entry.name) and not self.goes_on
                 if old_checkpoint or _FINAL.fullmatch(entry.name) or _UNFINISHED.fullmatch(entry.name):
                     _delete(entry)
 
@@ -146,8 +152,9 @@ def _require_ours(path: Path) -> None:
         raise InputError(
             f"output_dir: {str(path)!r} holds {foreign[0]!r}, which no training wrote; choose another folder"
         )
-    trained = any(_CHECKPOINT.fullmatch(name) or _UNFINISHED.fullmatch(name) for name in names)
-    if not trained and _model_type(path / CONFIG) != MODEL_TYPE:
+    unfinished = [path / name for name in names if _CHECKPOINT.fullmatch(name)]
+    types = {_model_type(folder / CONFIG) for folder in (path, *unfinished) if (folder / CONFIG).exists()}
+    if types != {MODEL_TYPE} and (types or not any(_UNFINISHED.fullmatch(name) for name in names)):
         raise InputError(f"output_dir: {str(path)!r} holds no earlier training; choose another folder")
 
 

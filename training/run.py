@@ -3,16 +3,20 @@
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from tokenizers import Tokenizer
 from transformers import TrainerCallback, set_seed
+from transformers.trainer_utils import PredictionOutput
 from transformers.utils import logging
 
-from model.checkpoint import CONFIG, WEIGHTS
+from model.checkpoint import CONFIG, TOKENIZER, WEIGHTS
 from model.errors import InputError
+from model.network_textcnn import TextCnnShape
 from model.saving import save_checkpoint
 from training.assessment import assess
 from training.bigrams import add_bigrams
@@ -34,6 +38,7 @@ from training.targets import REGRESSION, SINGLE
 from training.tokens import TokenCache
 from training.trainer import TextCnnTrainer
 
+_MAY_CHANGE = ("dropout", "embedding_dropout")  # of the network, when a training goes on
 LABEL_SMOOTHING = 0.05  # Szegedy et al. 2016, arXiv:1512.00567; its effect here: benchmarks/README.md
 
 
@@ -77,12 +82,13 @@ def train(
     with folder.writing("the logs"):  # all else says itself what it is
         outcome = trainer.train(resume_from_checkpoint=None if folder.resume_from is None else str(folder.resume_from))
     fold_subwords(prepared.network.network)
-    answers = {name: trainer.predict(split) for name, split in prepared.splits().items()}
+    answers = _answers(trainer, prepared)
     speed = {**outcome.metrics, **trainer.clock.total()}
     if model_arguments.bigram_buckets and data.problem_type == SINGLE:
-        begin = time.perf_counter()
+        begin, before = time.perf_counter(), speed["train_runtime"]
         answers = add_bigrams(prepared, answers, objective, model_arguments.bigram_buckets, arguments.seed)
         speed["train_runtime"] += time.perf_counter() - begin
+        speed["train_samples_per_second"] *= before / speed["train_runtime"]
     assessment = assess(prepared, answers, data.problem_type, arguments)
     if data.problem_type == REGRESSION:
         prepared.scale.fold_into(prepared.network.network.classifier)
@@ -143,6 +149,15 @@ def _trainer(
     return trainer
 
 
+def _answers(trainer: TextCnnTrainer, prepared: Prepared) -> dict[str, PredictionOutput]:
+    """The logits of every split; raises `InputError` where the training has led to none."""
+    answers = {name: trainer.predict(split) for name, split in prepared.splits().items()}
+    if not all(np.isfinite(np.asarray(answer.predictions)).all() for answer in answers.values()):
+        rate = trainer.args.learning_rate
+        raise InputError(f"learning_rate: the training diverged, the network's answers are no numbers, got {rate}")
+    return answers
+
+
 def _cache(arguments: DataArguments, training_arguments: TextCnnTrainingArguments) -> TokenCache:
     overwrite = arguments.overwrite_cache and training_arguments.local_process_index == 0
     return TokenCache(arguments.cache_folder, overwrite, arguments.num_proc)
@@ -154,19 +169,12 @@ def _require_same_network(checkpoint: Path, prepared: Prepared, buckets: int) ->
     now = json.loads(prepared.network.config.to_json_string())
     then["ngram_buckets"] = learnt_ngram_rows(checkpoint / WEIGHTS)
     now["ngram_buckets"] = buckets
-    for name in (
-        "problem_type",
-        "id2label",
-        "vocab_size",
-        "max_length",
-        "embedding_dim",
-        "embedding_mode",
-        "kernel_sizes",
-        "num_filters",
-        "ngram_buckets",
-    ):
+    foreign = f"resume_from_checkpoint: {str(checkpoint)!r} was trained from other data or settings: "
+    shape = [field.name for field in fields(TextCnnShape) if field.name not in _MAY_CHANGE]
+    for name in ("problem_type", "id2label", *shape, "ngram_buckets"):
         if then.get(name) != now.get(name):
-            raise InputError(
-                f"resume_from_checkpoint: {str(checkpoint)!r} was trained from other data or settings: "
-                f"{name} was {then.get(name)!r}, is {now.get(name)!r}"
-            )
+            raise InputError(f"{foreign}{name} was {then.get(name)!r}, is {now.get(name)!r}")
+    both = Tokenizer.from_file(str(checkpoint / TOKENIZER)), prepared.tokenizer.backend_tokenizer
+    tokenizer, present = (json.loads(each.to_str()) for each in both)
+    if tokenizer != present:
+        raise InputError(f"{foreign}its tokenizer is another one")

@@ -8,6 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from model.errors import InputError
+
+_FINEST = 1e-5  # deviation of numbers, as a share of their mean, of which 32 bits tell a hundredth
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -22,9 +26,17 @@ class Scale:
 
     @classmethod
     def of(cls, targets: NDArray[Any]) -> "Scale":
-        """The scale of these targets; constant ones are only shifted."""
-        deviation = float(np.std(targets, dtype=np.float64))
-        return cls(float(np.mean(targets, dtype=np.float64)), deviation or 1.0)
+        """The scale of these targets; constant ones are only shifted.
+
+        Raises `InputError` where the network, which answers in 32 bits, could hardly tell them from their mean.
+        """
+        mean, deviation = float(np.mean(targets, dtype=np.float64)), float(np.std(targets, dtype=np.float64))
+        if 0 < deviation < abs(mean) * _FINEST:
+            raise InputError(
+                f"label: numbers must differ by more than {_FINEST:.0e} of their size, which 32 bits can tell, got "
+                f"{mean:.10g} with a deviation of {deviation:.3g}; subtract the mean"
+            )
+        return cls(mean, deviation or 1.0)
 
     def apply(self, values: NDArray[Any]) -> NDArray[Any]:
         """Values as the network learns them."""

@@ -48,7 +48,8 @@ def summarize(
 def _speed(
     state: TrainerState, outcome: Mapping[str, float], arguments: TextCnnTrainingArguments
 ) -> dict[str, float | str | None]:
-    best = [log["epoch"] for log in state.log_history if log.get("step") == state.best_global_step and "epoch" in log]
+    is_best_kept, step = arguments.load_best_model_at_end, state.best_global_step
+    best = [log["epoch"] for log in state.log_history if is_best_kept and log.get("step") == step and "epoch" in log]
     return {
         "seconds": outcome["train_runtime"],  # evaluations included
         "samples_per_second": outcome["train_samples_per_second"],

@@ -21,32 +21,36 @@ MULTI: Final = "multi_label_classification"
 REGRESSION: Final = "regression"
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+_LARGEST = float(np.finfo(np.float32).max)  # that a network can answer
 _KINDS = {str: "a string", bool: "a truth value", int: "an integer", float: "a number", list: "a list"}
 
 
 def infer_problem_type(table: Table, column: str) -> ProblemType:
     """What the labels pose: lists several classes, numbers with a fraction a regression, all else one class.
 
-    In files without types (CSV, TSV) a list is written in JSON and only looked for in a column named `labels`.
-    Raises `InputError` where the labels are of several kinds.
+    In files without types (CSV, TSV) a list is written in JSON. Raises `InputError` where the labels are of several
+    kinds.
     """
     values = table.column(column, "label_column")
     if table.untyped:
-        if column == "labels" and all(value.strip().startswith("[") for value in values):
+        if _are_lists(table, column):
             return MULTI
         numbers = all(_NUMBER.fullmatch(value.strip()) for value in values)
         return REGRESSION if numbers and any("." in value for value in values) else SINGLE
-    kinds = _kinds(table, column)
+    kinds = _kinds(table, column, {})
     if kinds == {list}:
         return MULTI
     return REGRESSION if kinds and kinds <= {int, float} and float in kinds else SINGLE
 
 
-def read_targets(table: Table, column: str, problem_type: str) -> list[Target]:
-    """The target of each row; raises `InputError` naming the first row whose label does not fit the problem type."""
+def read_targets(table: Table, column: str, problem_type: str, seen: dict[type, str] | None = None) -> list[Target]:
+    """The target of each row; raises `InputError` naming the first row whose label does not fit the problem type.
+
+    `seen` are the types of the labels in the tables before this one, by which those of classes are judged.
+    """
     values = table.column(column, "label_column")
     if not table.untyped and problem_type == SINGLE:
-        _kinds(table, column)
+        _kinds(table, column, {} if seen is None else seen)
     read = _READERS[problem_type]
     targets: list[Target] = []
     for index, value in enumerate(values):
@@ -74,7 +78,7 @@ def arrow_type(problem_type: str) -> pyarrow.DataType:
 def encode_targets(targets: Sequence[Target], labels: Sequence[str], problem_type: str) -> NDArray[Any]:
     """Class indices (N,), zeros and ones (N, C) for several labels, or numbers (N,) for regression."""
     if problem_type == REGRESSION:
-        return np.fromiter(targets, np.float32, len(targets))
+        return np.fromiter(targets, np.float64, len(targets))
     position = {label: index for index, label in enumerate(labels)}
     if problem_type == SINGLE:
         return np.fromiter((position[str(target)] for target in targets), np.int64, len(targets))
@@ -85,23 +89,46 @@ def encode_targets(targets: Sequence[Target], labels: Sequence[str], problem_typ
     return encoded
 
 
-def _kinds(table: Table, column: str) -> set[type]:
-    """The types in a column; integers and other numbers go together, other mixtures raise `InputError`."""
-    kinds: set[type] = set()
+def _kinds(table: Table, column: str, seen: dict[type, str]) -> set[type]:
+    """The types in a column and before it; integers and other numbers go together, else a mixture is an `InputError`.
+
+    `seen` says where each type stood first, and is added to.
+    """
+    for index, value in enumerate(table.columns[column]):
+        if value is None or type(value) in seen:
+            continue
+        kind, first = type(value), next(iter(seen), None)
+        if first is not None and not {kind, first} <= {int, float}:
+            raise InputError(
+                f"{table.place(index)}: {column} must be {_KINDS.get(first, first.__name__)} "
+                f"as in {seen[first]}, got {_shown(value)}"
+            )
+        seen[kind] = table.place(index)
+    return set(seen)
+
+
+def _are_lists(table: Table, column: str) -> bool:
+    """Whether the cells of a file without types are lists in JSON; raises `InputError` where only some are."""
     first = None
     for index, value in enumerate(table.columns[column]):
-        if value is None:
-            continue
-        kind = type(value)
+        kind = _is_list(value)
         if first is None:
-            first = index, kind
-        elif kind is not first[1] and not {kind, first[1]} <= {int, float}:
+            first = kind
+        elif kind != first:
             raise InputError(
-                f"{table.place(index)}: {column} must be {_KINDS.get(first[1], first[1].__name__)} "
-                f"as in {table.place(first[0])}, got {_shown(value)}"
+                f"{table.place(index)}: {column} must be {'a' if first else 'no'} JSON list as in {table.place(0)}, "
+                f"got {_shown(value)} (choose with --problem_type)"
             )
-        kinds.add(kind)
-    return kinds
+    return bool(first)
+
+
+def _is_list(cell: str) -> bool:
+    if not cell.lstrip().startswith("["):
+        return False
+    try:
+        return isinstance(json.loads(cell), list)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _one_class(value: object, untyped: bool) -> str:
@@ -109,9 +136,9 @@ def _one_class(value: object, untyped: bool) -> str:
         raise ValueError("must not be empty")
     if isinstance(value, bool):
         return str(value).lower()
-    if not isinstance(value, str | int | float):
+    if not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):
         raise ValueError("must be a string or an integer")
-    return str(value)
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _classes(value: object, untyped: bool) -> tuple[str, ...]:
@@ -130,6 +157,8 @@ def _number(value: object, untyped: bool) -> float:
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError("must be a number for regression")
+    if abs(value) > _LARGEST:
+        raise ValueError(f"must be at most {_LARGEST:.3g} in size")
     return float(value)
 
 

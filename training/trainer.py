@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -112,6 +113,20 @@ class TextCnnTrainer(Trainer):
         self._embedding.requires_grad_(True)
         self.optimizer = row_sparse(dense, self._embedding, self.args)
         return self.optimizer
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Raise `InputError` where the state in a checkpoint-N is broken or of another optimizer."""
+        groups = [] if self.optimizer is None else self.optimizer.param_groups
+        needed = [set(group) for group in groups]
+        try:
+            super()._load_optimizer_and_scheduler(checkpoint)
+            for names, group in zip(needed, getattr(self.optimizer, "param_groups", []), strict=True):
+                if missing := names - group.keys():  # torch loads what another optimizer has left
+                    raise KeyError(min(missing))
+        except (EOFError, KeyError, RuntimeError, ValueError, UnpicklingError) as error:
+            reason = " ".join(str(error).split())
+            rule = f"must hold a state that {self.args.optim} can go on from"
+            raise InputError(f"resume_from_checkpoint: {checkpoint!r} {rule}, it does not ({reason})") from error
 
     def require_tools(self) -> None:
         """Raise `InputError` where there would be no batch, or no optimizer or scheduler for want of a package."""

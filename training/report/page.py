@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from model.classifier import TextClassifier
-from model.errors import InputError
+from model.errors import InputError, UnwritableError
 from model.shading import shades
 from training.metrics import METRICS
 from training.output import REPORT, SUMMARY
@@ -67,6 +67,8 @@ def read_summary(folder: Path) -> dict[str, Any]:
         summary: dict[str, Any] = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{folder / SUMMARY} cannot be read ({error})") from error
+    if not isinstance(summary, dict):
+        raise InputError(f"{folder / SUMMARY} must hold a JSON object, got {type(summary).__name__}")
     return summary
 
 
@@ -125,8 +127,11 @@ def _explained(classifier: TextClassifier, mistake: Mapping[str, Any]) -> dict[s
 def _replace(path: Path, content: bytes) -> None:
     """Write a file that appears whole."""
     beside = path.with_name(f".writing-{path.name}")
-    beside.write_bytes(content)
-    beside.replace(path)
+    try:
+        beside.write_bytes(content)
+        beside.replace(path)
+    except OSError as error:
+        raise UnwritableError(f"{path} cannot be written ({error.strerror})") from error
 
 
 def _percent(value: float, digits: int = 1) -> str:

@@ -92,10 +92,9 @@ def read_record(folder: Path) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError) as error:
         raise InputError(f"{folder / RECORD} is no readable JSON ({error})") from error
-    if record.get("format_version") != FORMAT_VERSION:
-        raise InputError(
-            f"{folder / RECORD}: format_version must be {FORMAT_VERSION}, got {record.get('format_version')!r}"
-        )
+    version = record.get("format_version") if isinstance(record, dict) else None
+    if version != FORMAT_VERSION:
+        raise InputError(f"{folder / RECORD}: format_version must be {FORMAT_VERSION}, got {version!r}")
     return record
 
 
