@@ -13,6 +13,7 @@ from .classifier import TextClassifier
 from .encoding import use_threads
 from .errors import InputError
 from .options import InferenceOptions
+from .rows import first_repeated
 from .scoring import ScoringOptions, score_file
 
 READ = (".csv", ".tsv", ".jsonl", ".parquet", ".txt")  # .gz may follow
@@ -72,8 +73,7 @@ def score_folder(job: Job, source: Path, target: Path, tell: Callable[[str], Non
     if not files:
         raise InputError(f"input {str(source)!r} holds no file that ends in {', '.join(READ)}, .gz may follow")
     targets = [target / _target_name(path) for path in files]
-    if len(set(targets)) < len(targets):
-        twice = next(one for index, one in enumerate(targets) if one in targets[:index])
+    if (twice := first_repeated(targets)) is not None:
         same = " and ".join(repr(path.name) for path, one in zip(files, targets, strict=True) if one == twice)
         raise InputError(f"input {str(source)!r} holds {same}, which would both become {twice.name!r}; rename one")
     _make_folder(target)

@@ -11,15 +11,17 @@ import shutil
 import sys
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from pydantic_core import from_json
 
 from .errors import InputError
+
+Item = TypeVar("Item")
 
 
 @dataclass(slots=True)
@@ -173,8 +175,17 @@ def _require(text_column: str, header: list[str]) -> None:
         raise _ColumnError(f"has no column {text_column!r}; found {found} (choose with --text_column)")
     if not _is_unicode("".join(header)):
         raise _ColumnError("has a header that is not UTF-8")
-    if twice := next((name for index, name in enumerate(header) if name in header[:index]), None):
+    if (twice := first_repeated(header)) is not None:
         raise _ColumnError(f"has the column {twice!r} twice")
+
+
+def first_repeated(items: Sequence[Item]) -> Item | None:
+    """The first that stands there a second time.
+
+    >>> first_repeated(["id", "text", "id"])
+    'id'
+    """
+    return next((item for index, item in enumerate(items) if item in items[:index]), None)
 
 
 def _is_unicode(text: str) -> bool:

@@ -62,6 +62,12 @@ def test_regression_by_definition_in_the_targets_unit(truth: np.ndarray, noise: 
         assert found["r2"] == pytest.approx(1 - np.mean(error**2) / total, rel=1e-5)
 
 
+def test_constant_numbers_are_only_shifted() -> None:
+    scale = Scale.of(np.full(41, 0.1))
+    assert scale.mean == pytest.approx(0.1)
+    assert scale.deviation == 1.0
+
+
 def test_constant_numbers_have_no_correlation() -> None:
     assert measure(REGRESSION, [[1], [2]], [3.0, 3.0]) == {"mse": 2.5, "mae": 1.5, "r2": 0.0, "spearman": 0.0}
 

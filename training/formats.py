@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from model.errors import InputError
 from model.fasttext import PREFIX
+from model.rows import first_repeated
 from training.table import Table
 
 _LARGEST_FIELD = 1 << 26  # characters of a CSV cell; a quote that nothing closes must not take in the rest of the file
@@ -118,8 +119,7 @@ def _parse_parquet(source: str, file: IO[bytes], rows: int | None) -> Iterator[T
             shutil.copyfileobj(file, unpacked)
         try:
             whole = parquet.ParquetFile(unpacked if unpacked.tell() else file)
-            names = whole.schema_arrow.names
-            if twice := next((name for index, name in enumerate(names) if name in names[:index]), None):
+            if (twice := first_repeated(whole.schema_arrow.names)) is not None:
                 raise InputError(f"{source}: the column {twice!r} is there twice")
             first = 1
             for batch in [whole.read()] if rows is None else whole.iter_batches(rows):

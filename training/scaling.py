@@ -30,7 +30,8 @@ class Scale:
 
         Raises `InputError` where the network, which answers in 32 bits, could hardly tell them from their mean.
         """
-        mean, deviation = float(np.mean(targets, dtype=np.float64)), float(np.std(targets, dtype=np.float64))
+        mean = float(np.mean(targets, dtype=np.float64))
+        deviation = float(np.std(targets, dtype=np.float64)) if np.ptp(targets) else 0.0  # their mean may be rounded
         if 0 < deviation < abs(mean) * _FINEST:
             raise InputError(
                 f"label: numbers must differ by more than {_FINEST:.0e} of their size, which 32 bits can tell, got "
