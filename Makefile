@@ -38,7 +38,7 @@ test-slow: $(READY)  ## real servers, several processes, long runs
 
 test: test-fast test-slow  ## everything
 
-benchmark: $(READY)  ## all benchmarks that run here: make benchmark DATA=folder
+benchmark: $(READY)  ## latency, training, accuracy and load: make benchmark DATA=folder
 	$(BIN)/python -m benchmarks --data "$(DATA)"
 
 clean:

@@ -45,7 +45,7 @@ def main() -> None:
     arguments = _parse()
     path = arguments.results
     results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"runs": []}
-    results["environment"] = describe("python -m benchmarks.accuracy --data FOLDER")
+    results["environment"] = describe()
     for folder in _data_sets(arguments.data, arguments.sets):
         for system in arguments.systems:
             for seed in arguments.seeds:

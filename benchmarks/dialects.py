@@ -83,7 +83,7 @@ def main() -> int:
     for name, figures in found.items():
         figures["over_predict"] = round(figures["p50_us"] / found["predict"]["p50_us"], 3)
         print(f"{name:13} {figures['p50_us']:8.1f} µs   {figures['over_predict']:.3f} of /predict")
-    result = {"environment": describe("python -m benchmarks.dialects"), "dialects": found}
+    result = {"environment": describe(), "dialects": found}
     RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return 0
 

@@ -1,16 +1,18 @@
 """Where a benchmark's figures come from: machine, versions, threads."""
 
 import platform
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 
 
-def describe(command: str) -> dict[str, Any]:
-    """The command and what it ran on, for the head of a result file."""
+def describe(command: str | None = None) -> dict[str, Any]:
+    """The command, as it was given unless one is named, and what it ran on, for the head of a result file."""
     return {
-        "command": command,
+        "command": shlex.join(["python", *sys.orig_argv[1:]]) if command is None else command,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else _processor(),

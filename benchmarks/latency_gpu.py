@@ -50,7 +50,7 @@ def main() -> None:
     device = resolve_device("cuda")
     ids = token_stream(read_texts(arguments.data / FORWARD_SET / "train.jsonl"))
     with torch.inference_mode():
-        found: dict[str, Any] = {"environment": describe("python -m benchmarks.latency_gpu --data FOLDER")}
+        found: dict[str, Any] = {"environment": describe()}
         fresh = partial(slices, ids)
         found["passes"] = [row for size in SIZES for row in measure(size, fresh, device, arguments.rounds)]
     if arguments.checkpoints:

@@ -47,7 +47,7 @@ def main() -> None:
     checkpoint = with_checkpoint(arguments.checkpoint)
     with arguments.texts.open(encoding="utf-8") as lines:
         texts = [json.loads(line)["text"] for line in lines]
-    found: dict[str, Any] = {**describe("python -m benchmarks.load"), "generator_us": own_cost_us(texts)}
+    found: dict[str, Any] = {**describe(), "generator_us": own_cost_us(texts)}
     parts: dict[str, Any] = {
         "closed_loop": lambda: compare(checkpoint, texts, arguments.rounds, arguments.seconds),
         "lists": lambda: measure_lists(checkpoint, texts, arguments.rounds, arguments.seconds),

@@ -43,7 +43,7 @@ def main() -> None:
     arguments = parser.parse_args()
     checkpoint = with_checkpoint(arguments.checkpoint)
     found = {
-        "environment": describe("python -m benchmarks.recovery"),
+        "environment": describe(),
         "start_s": start(checkpoint, arguments.rounds),
         "connections": CONNECTIONS,
         "worker_killed_s": [worker_killed(checkpoint) for _ in range(arguments.rounds)],

@@ -47,7 +47,7 @@ def main() -> None:
     with arguments.texts.open(encoding="utf-8") as lines:
         texts = [json.loads(line)["text"] for line in lines]
     found = {
-        **describe("python -m benchmarks.scale_out"),
+        **describe(),
         "texts": _lengths(checkpoint, texts),
         "one_core": measure_one_core(checkpoint, texts, arguments.rounds, arguments.seconds),
         "same_cores": measure_same_cores(checkpoint, texts, arguments.rounds, arguments.seconds),

@@ -48,7 +48,7 @@ def main() -> None:
         command = run(arguments.checkpoint, source, Path(scratch) / "scored.jsonl", arguments.texts)
     rates.append(in_process(arguments.checkpoint, texts))
     results = {
-        "environment": describe("python -m benchmarks.scoring --data FOLDER --checkpoint FOLDER"),
+        "environment": describe(),
         "data_set": arguments.data.name,
         "in_process_texts_per_s": [round(rate) for rate in rates],
         "command": command,

@@ -1,6 +1,7 @@
 """`textcnn-classify`: texts to predictions, one JSON object a line on stdout, or files of any size to files."""
 
 import gc
+import io
 import os
 import sys
 import time
@@ -15,7 +16,7 @@ from .errors import InputError
 from .folders import Job, score_folder
 from .hub import local_folder
 from .options import InferenceOptions
-from .rows import Row, Rows, read_rows
+from .rows import Row, Rows, read_table
 from .scoring import ScoringOptions, score_file, score_rows, to_lines
 
 
@@ -91,12 +92,12 @@ def _classify(argv: list[str]) -> None:
 
 def _print_predictions(job: Job, name: str, rows: Rows | None) -> None:
     classifier = job.classifier()
-    rows = read_rows(name, job.scoring.text_column) if rows is None else rows
+    rows = read_table(name, job.scoring.text_column).rows if rows is None else rows
     encode = partial(to_lines, options=job.scoring)
     try:
         for _, _, lines in score_rows(classifier, name, rows, job.scoring, _tell, encode):
-            sys.stdout.write(lines.decode())
-            sys.stdout.flush()
+            sys.stdout.buffer.write(lines)  # UTF-8, whatever the terminal's encoding
+            sys.stdout.buffer.flush()
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
         if not isinstance(error, BrokenPipeError):  # of whoever read and has enough, as `head` has
@@ -109,8 +110,10 @@ def _show_predictions(job: Job, name: str, rows: Rows | None) -> None:
 
     from .terminal import show
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # not every terminal's encoding has bars, and Chinese
     classifier, console = job.classifier(), Console()
-    for row in read_rows(name, job.scoring.text_column) if rows is None else rows:
+    for row in read_table(name, job.scoring.text_column).rows if rows is None else rows:
         for _, _, scored in score_rows(classifier, name, iter([row]), job.scoring, _tell, list):
             show(console, classifier, [row.text for row, _ in scored], [prediction for _, prediction in scored])
 

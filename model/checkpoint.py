@@ -1,6 +1,5 @@
 """Reading a checkpoint folder, the only thing that training and service share, with `InputError` for every defect."""
 
-import hashlib
 import json
 import os
 from dataclasses import dataclass, fields
@@ -13,11 +12,10 @@ from tokenizers import Tokenizer
 
 from .abstention import Abstention, check_abstention, unpack_tokens
 from .errors import InputError
+from .files import CONFIG, METRICS, TOKENIZER, WEIGHTS
 from .network_textcnn import TextCnn, TextCnnShape
 from .prediction import check_thresholds
 
-CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
-METRICS = "metrics.json"
 MODEL_TYPE = "textcnn"
 FORMAT_VERSION = 1  # the newest that this code reads; it reads every older one too
 PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
@@ -117,15 +115,6 @@ def read_examples(folder: Path) -> list[str]:
     except (OSError, ValueError, KeyError, TypeError):  # an answer does not depend on it
         return []
     return [text for text in examples if isinstance(text, str)] if isinstance(examples, list) else []
-
-
-def revision(folder: Path) -> str:
-    """`sha256:...` over configuration, weights and tokenizer: the same for the same answers."""
-    digest = hashlib.sha256()
-    for name in (CONFIG, WEIGHTS, TOKENIZER):
-        with (folder / name).open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return f"sha256:{digest.hexdigest()}"
 
 
 def _require_folder(path: Path) -> None:

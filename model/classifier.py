@@ -14,10 +14,10 @@ from tokenizers import Encoding, Tokenizer
 
 from . import evidence
 from .checkpoint import CheckpointConfig, read_config, read_examples, read_network, read_tokenizer
-from .checkpoint import revision as read_revision
 from .device import resolve_device
 from .encoding import companion, encode, shared, truncate
 from .errors import InputError
+from .files import revision as read_revision
 from .folding import FoldedTextCnn
 from .network_textcnn import TextCnn
 from .options import InferenceOptions
@@ -123,7 +123,7 @@ class TextClassifier:
     ) -> list[Prediction]:
         """One prediction for each text, in order, with its evidence if wanted: see `explain`.
 
-        Raises `InputError` for an item that is no valid string.
+        Raises `InputError` for the same as `classify`, and for an `explain_label` without `explain`.
         """
         if explain_label is not None and not explain:
             raise InputError(f"explain_label goes with explain = True, got {explain_label!r} without")
@@ -133,7 +133,12 @@ class TextClassifier:
     def classify(
         self, texts: Sequence[str], top_k: int | None = None, explained: Mapping[int, str | None] | None = None
     ) -> tuple[list[Prediction], Timing]:
-        """The predictions and what they cost; `explained` is of the texts to explain: by index the label, or None."""
+        """The predictions and what they cost; `explained` is of the texts to explain: by index the label, or None.
+
+        Raises `InputError` for a `top_k` below 1, an item that is no valid string and a label that there is not.
+        """
+        if top_k is not None and top_k < 1:
+            raise InputError(f"top_k must be at least 1, got {top_k}")
         found: list[Any] = [None] * len(texts)
         timing = Timing(self.device, self._run.clock, len(texts))
         for encoded, outputs in self._passes(texts, timing, offsets=bool(explained)):
@@ -243,17 +248,19 @@ class TextClassifier:
             return *self._run(token_ids), 1
         split = [self.windows.split(ids) for ids in token_ids]
         windows = [window for text in split for window in text]
-        steps = range(0, len(windows), self._run.pass_texts)
-        passes = [self._run(windows[step : step + self._run.pass_texts]) for step in steps]
-        outputs = np.concatenate([output for output, _ in passes])  # (N, C) of N windows
-        pooled = self.windows.pool(outputs, list(map(len, split)))
-        return pooled, sum(milliseconds for _, milliseconds in passes), len(passes)
+        outputs, elapsed_ms, passes = self._read_windows(windows)
+        return self.windows.pool(outputs, list(map(len, split))), elapsed_ms, passes
+
+    def _read_windows(self, windows: list[list[int]]) -> tuple[NDArray[np.float32], float, int]:
+        """Outputs (N, C) of the token ids of N windows, the milliseconds and the passes that they took."""
+        size = self._run.pass_texts
+        passes = [self._run(windows[start : start + size]) for start in range(0, len(windows), size)]
+        return np.concatenate([outputs for outputs, _ in passes]), sum(spent for _, spent in passes), len(passes)
 
     def _strongest_window(self, encoding: Encoding, label: int) -> tuple[list[int], list[tuple[int, int]]]:
         """Token ids and offsets of what was read of a text, or of the window with the highest score of the label."""
         if self.windows is None:
             return encoding.ids, encoding.offsets
         windows = self.windows.split(encoding.ids)
-        scores = [self._run([window])[0][0, label] for window in windows] if len(windows) > 1 else [0]
-        best = int(np.argmax(scores))
+        best = int(self._read_windows(windows)[0][:, label].argmax()) if len(windows) > 1 else 0
         return windows[best], self.windows.split(encoding.offsets)[best]

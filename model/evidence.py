@@ -21,6 +21,7 @@ from .bigrams_textcnn import Bigrams
 from .network_textcnn import TextCnnShape
 
 LAYOUTS = 256  # of windows over tokens, kept at a time
+LAYOUT_WINDOWS = 4096  # of a layout that is kept; a longer one takes much memory, and little of its text's time
 
 # L tokens, F filters, W windows, K kernel sizes, C classes.
 
@@ -74,9 +75,11 @@ def explain(
         added = network.bigrams.terms(token_ids, label) / shape.calibration_temperature  # (P, 2)
         found = chain(found, zip(_pair_spans(*edges), added.ravel().tolist(), strict=True))
     for span, term in found:
+        if not term:  # of most windows of a long text, for a filter has its maximum in one
+            continue
         if span[0] >= span[1]:
             base += term
-        elif term:
+        else:
             pieces[span] = pieces.get(span, 0.0) + term
     return base, [
         {"start": start, "end": end, "text": text[start:end], "contribution": contribution}
@@ -111,8 +114,9 @@ def _edges(offsets: Sequence[tuple[int, int]]) -> tuple[list[int], list[int]]:
 def _spans(shape: TextCnnShape, windows: int, starts: list[int], ends: list[int]) -> Iterator[tuple[int, int]]:
     """Where the characters under each window start and end, kernel size by kernel size; of none, not before the end."""
     before = tuple(shape.total_padding(size) // 2 for size in shape.kernel_sizes)  # (K,), zeros
-    taps = _taps(tuple(shape.kernel_sizes), before, shape.stride, shape.dilation, windows, len(ends) - 1)
-    return ((starts[first], ends[last]) for first, last in taps)
+    taps = _kept_taps if windows <= LAYOUT_WINDOWS else _taps
+    first, last = taps(tuple(shape.kernel_sizes), before, shape.stride, shape.dilation, windows, len(ends) - 1)
+    return zip(map(starts.__getitem__, first.tolist()), map(ends.__getitem__, last.tolist()), strict=True)
 
 
 def _pair_spans(starts: list[int], ends: list[int]) -> Iterator[tuple[int, int]]:
@@ -123,11 +127,10 @@ def _pair_spans(starts: list[int], ends: list[int]) -> Iterator[tuple[int, int]]
         yield starts[first], ends[last]
 
 
-@lru_cache(LAYOUTS)
 def _taps(
     kernel_sizes: tuple[int, ...], before: tuple[int, ...], stride: int, dilation: int, windows: int, tokens: int
-) -> list[tuple[int, int]]:
-    """The tokens under the first and the last tap of each window that are on the text (W*K), counted from 1.
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The tokens under the first and the last tap of each window that are on the text, both (W*K,), counted from 1.
 
     For a window that is not on it the last one is 0, which stands on no characters.
     """
@@ -137,4 +140,7 @@ def _taps(
     beyond = np.maximum(last - tokens + 1, 0)
     last -= -(-beyond // dilation) * dilation
     last = np.where((first >= tokens) | (last < first), -1, last)
-    return list(zip((first.clip(max=tokens) + 1).ravel().tolist(), (last + 1).ravel().tolist(), strict=True))
+    return (first.clip(max=tokens) + 1).ravel().astype(np.int32), (last + 1).ravel().astype(np.int32)
+
+
+_kept_taps = lru_cache(LAYOUTS)(_taps)

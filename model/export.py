@@ -46,7 +46,7 @@ def export(checkpoint: Path, target: Path) -> None:
     """Write `input_ids` (B, T) and `attention_mask` (B, T), both int64, to calibrated `logits` (B, C), B and T free.
 
     Longer texts than `max_length` are not cut: that is left to the tokenizer.
-    Raises `InputError` for a defect of the checkpoint, or where onnxscript is missing.
+    Raises `InputError` for a defect of the checkpoint, a target that cannot be written, or where onnxscript is missing.
     """
     try:
         import onnxscript  # noqa: F401  # what torch's exporter writes with
@@ -55,18 +55,21 @@ def export(checkpoint: Path, target: Path) -> None:
     network = read_network(checkpoint, read_config(checkpoint))
     example = torch.ones(2, 7, dtype=torch.long)  # each input needs its own: one given twice would be taken for one
     sizes = {0: torch.export.Dim("texts"), 1: torch.export.Dim("tokens")}
-    torch.onnx.export(
-        _Exported(network).eval(),
-        (example, example.clone()),
-        str(target),
-        input_names=["input_ids", "attention_mask"],
-        output_names=["logits"],
-        dynamic_shapes={"input_ids": sizes, "attention_mask": sizes},
-        opset_version=OPSET,
-        external_data=False,
-        dynamo=True,
-        verbose=False,
-    )
+    try:
+        torch.onnx.export(
+            _Exported(network).eval(),
+            (example, example.clone()),
+            str(target),
+            input_names=["input_ids", "attention_mask"],
+            output_names=["logits"],
+            dynamic_shapes={"input_ids": sizes, "attention_mask": sizes},
+            opset_version=OPSET,
+            external_data=False,
+            dynamo=True,
+            verbose=False,
+        )
+    except OSError as error:
+        raise InputError(f"output {str(target)!r} cannot be written ({error.strerror})") from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:

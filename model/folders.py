@@ -13,11 +13,13 @@ from .classifier import TextClassifier
 from .encoding import use_threads
 from .errors import InputError
 from .options import InferenceOptions
+from .resumption import require_made_by
 from .rows import first_repeated
-from .scoring import ScoringOptions, score_file
+from .scoring import ScoringOptions, run_of, score_file
 
 READ = (".csv", ".tsv", ".jsonl", ".parquet", ".txt")  # .gz may follow
 WRITTEN = (".csv", ".jsonl")
+RECORDS = ".runs"  # folder beside the outputs, of a file each that tells what made the output
 
 
 @dataclass(frozen=True)
@@ -50,25 +52,32 @@ class FileScorer:
     def __call__(self, file: dict[str, Any]) -> dict[str, Any]:
         """What became of `{"source", "target"}`: its `reports`, and an `error` or ""."""
         reports: list[str] = []
-        error, target = "", Path(file["target"])
+        error = ""
         try:
-            if target.exists():
-                reports.append(f"{target}: was complete before")
-            else:
-                texts = score_file(
-                    self._classifier, file["source"], target, self._job.scoring, reports.append, lambda count: None
-                )
-                reports.append(f"{target}: {texts:,} texts")
+            self._score(file["source"], Path(file["target"]), reports.append)
         except InputError as mistake:
             error = str(mistake)
         return {"reports": "\n".join(reports), "error": error}
+
+    def _score(self, source: str, target: Path, report: Callable[[str], None]) -> None:
+        classifier, scoring = self._classifier, self._job.scoring
+        record = target.parent / RECORDS / f"{target.name}.json"
+        if target.exists():
+            require_made_by(run_of(classifier, source, scoring), target, record)
+            report(f"{target}: was complete before")
+        else:
+            texts = score_file(classifier, source, target, scoring, report, lambda count: None, record)
+            report(f"{target}: {texts:,} texts")
 
 
 def score_folder(job: Job, source: Path, target: Path, tell: Callable[[str], None], on_ray: bool = False) -> None:
     """Score every file of `source` that can be read into a file of `target`, but for those that are there already.
 
-    Raises `InputError` with the first mistake, after all other files.
+    Raises `InputError` where both are one folder, and with the first mistake, after all other files, among them a file
+    of `target` that another run made.
     """
+    if source.resolve() == target.resolve():
+        raise InputError(f"output must be another folder than the input, got {str(target)!r}")
     files = [path for path in sorted(source.iterdir()) if _is_of(path, READ)]
     if not files:
         raise InputError(f"input {str(source)!r} holds no file that ends in {', '.join(READ)}, .gz may follow")
@@ -105,7 +114,7 @@ def _on_ray(job: Job, pairs: list[dict[str, str]]) -> Iterator[dict[str, Any]]:
 
 def _make_folder(path: Path) -> None:
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        (path / RECORDS).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"output {str(path)!r} must be a folder that can be written ({error.strerror})") from error
 

@@ -24,7 +24,8 @@ from .network_textcnn import TextCnn, TextCnnShape
 
 CACHED_BYTES = 1 << 21  # of window sums between addition and maximum; more would leave the cache
 COLUMNS = 64  # that torch compares at once with AVX-512; with AVX2 half as many
-PLANS = 256  # kept at a time
+PLANS = 256  # kept at a time, fewer where those of the longest texts would exceed PLANS_BYTES
+PLANS_BYTES = 1 << 25
 FOLDED_TOKENS = 4096  # at a time
 
 # B texts, L tokens, V vocabulary, D channels, F filters, W windows, K kernel sizes, C classes,
@@ -65,7 +66,8 @@ class FoldedTextCnn:
         self._bigrams_scale = 1 / shape.calibration_temperature
         on_host = self.bigrams if device.type == "cpu" else None
         self._bigrams_on_host = None if on_host is None else on_host.on_host(self._bigrams_scale)
-        self._plan = lru_cache(PLANS)(self._make_plan)
+        longest = self._windows(shape.max_length) * len(sizes) * (8 + 4)  # bytes of a plan: an int64 and an int32 each
+        self._plan = lru_cache(max(min(PLANS, PLANS_BYTES // longest), 1))(self._make_plan)
 
     @property
     def table_bytes(self) -> int:

@@ -11,17 +11,17 @@ import shutil
 import sys
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar
 
 from pydantic_core import from_json
 
 from .errors import InputError
 
-Item = TypeVar("Item")
+Item = TypeVar("Item", bound=Hashable)
 
 
 @dataclass(slots=True)
@@ -44,12 +44,28 @@ class BadRow:
 Rows = Iterator[Row | BadRow]
 
 
-def read_rows(name: str, text_column: str) -> Rows:
+class Table(NamedTuple):
+    """The names of the columns that all rows have, None where there are no such columns; and the rows."""
+
+    columns: list[str] | None
+    rows: Rows
+
+
+def read_table(name: str, text_column: str) -> Table:
     """Rows of a file, or of standard input for "-"; its ending tells its kind, .gz may follow.
 
     .csv and .tsv begin with the names of the columns; .jsonl has an object a line; .parquet needs pyarrow. Any other
-    file has one text a line. Raises `InputError` when the file is missing, broken or has no such column.
+    file has one text a line. Raises `InputError`, here or at a row, when the file is missing, broken or has no such
+    column.
     """
+    parts = _read(name, text_column)
+    return Table(next(parts), parts)
+
+
+_Parts = Iterator[Any]  # of a `Table`: its columns, then each of its rows
+
+
+def _read(name: str, text_column: str) -> _Parts:
     endings = [ending.lower() for ending in Path(name).suffixes]
     is_compressed = endings[-1:] == [".gz"]
     parse = _PARSERS.get("".join(endings[:-1][-1:] if is_compressed else endings[-1:]), _texts)
@@ -60,12 +76,12 @@ def read_rows(name: str, text_column: str) -> Rows:
         raise InputError(f"input {name!r} cannot be read ({error.strerror or error})") from error
     except (EOFError, zlib.error) as error:
         raise InputError(f"input {name!r} is a broken or cut off gzip ({error})") from error
-    except _ColumnError as error:
+    except _TableError as error:
         raise InputError(f"input {name!r} {error}") from None
 
 
-class _ColumnError(ValueError):
-    """The file as a whole has no texts."""
+class _TableError(ValueError):
+    """What keeps a file as a whole from being read."""
 
 
 @contextmanager
@@ -80,7 +96,8 @@ def _open(name: str, is_compressed: bool) -> Iterator[IO[bytes]]:
             yield file
 
 
-def _texts(file: IO[bytes], text_column: str) -> Rows:
+def _texts(file: IO[bytes], text_column: str) -> _Parts:
+    yield None
     for number, line in enumerate(_without_mark(file), 1):
         try:
             yield Row(number, line.rstrip(b"\r\n").decode(), None)
@@ -88,7 +105,8 @@ def _texts(file: IO[bytes], text_column: str) -> Rows:
             yield BadRow(number, f"is not UTF-8 (byte 0x{error.object[error.start]:02x})")
 
 
-def _json_lines(file: IO[bytes], text_column: str) -> Rows:
+def _json_lines(file: IO[bytes], text_column: str) -> _Parts:
+    yield None
     for number, line in enumerate(_without_mark(file), 1):
         if not line.strip():
             continue
@@ -109,16 +127,17 @@ def _parse_json(line: bytes) -> Any:
         return json.loads(line.decode())
 
 
-def _delimited(delimiter: str) -> Callable[[IO[bytes], str], Rows]:
-    def parse(file: IO[bytes], text_column: str) -> Rows:
+def _delimited(delimiter: str) -> Callable[[IO[bytes], str], _Parts]:
+    def parse(file: IO[bytes], text_column: str) -> _Parts:
         csv.field_size_limit(sys.maxsize)  # the default cuts off at 128 KiB
         lines = (line.decode(errors="surrogateescape") for line in _without_mark(file))
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
         try:
             header = next(reader, [])
         except csv.Error as error:
-            raise _ColumnError(f"has a broken header ({error})") from None
+            raise _TableError(f"has a broken header ({error})") from None
         _require(text_column, header)
+        yield header
         while True:
             try:
                 cells = next(reader)
@@ -137,25 +156,36 @@ def _delimited(delimiter: str) -> Callable[[IO[bytes], str], Rows]:
     return parse
 
 
-def _parquet(file: IO[bytes], text_column: str) -> Rows:
+def _parquet(file: IO[bytes], text_column: str) -> _Parts:
     try:
         from pyarrow import ArrowException, parquet
     except ImportError as error:
-        raise _ColumnError("needs pyarrow; pip install pyarrow") from error
+        raise _TableError("needs pyarrow; pip install pyarrow") from error
     with tempfile.TemporaryFile() as unpacked:
         if hasattr(file, "mtime"):  # a gzip's; it must be unpacked, for the end of a Parquet file is read first
             shutil.copyfileobj(file, unpacked)
         try:
             table = parquet.ParquetFile(unpacked if unpacked.tell() else file)
         except ArrowException as error:
-            raise _ColumnError(f"is no Parquet file ({error})") from error
+            raise _TableError(f"is no Parquet file ({error})") from error
         _require(text_column, table.schema_arrow.names)
+        yield table.schema_arrow.names
         yield from (_row(number, columns, text_column) for number, columns in enumerate(_records(table), 1))
 
 
 def _records(table: Any) -> Iterator[dict[str, Any]]:
     for batch in table.iter_batches(1024):
-        yield from batch.to_pylist()
+        names = batch.schema.names
+        columns = [_values(name, column) for name, column in zip(names, batch.columns, strict=True)]
+        yield from (dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True))
+
+
+def _values(name: str, column: Any) -> list[Any]:
+    try:
+        values: list[Any] = column.to_pylist()
+    except (OverflowError, ValueError) as error:  # of a date after 9999, of a time zone that there is not
+        raise _TableError(f"has a value in column {name!r} that Python cannot hold ({error})") from error
+    return values
 
 
 def _row(number: int, columns: Any, text_column: str) -> Row | BadRow:
@@ -172,20 +202,25 @@ def _row(number: int, columns: Any, text_column: str) -> Row | BadRow:
 def _require(text_column: str, header: list[str]) -> None:
     if text_column not in header:
         found = ", ".join(header).encode(errors="replace").decode()
-        raise _ColumnError(f"has no column {text_column!r}; found {found} (choose with --text_column)")
+        raise _TableError(f"has no column {text_column!r}; found {found} (choose with --text_column)")
     if not _is_unicode("".join(header)):
-        raise _ColumnError("has a header that is not UTF-8")
+        raise _TableError("has a header that is not UTF-8")
     if (twice := first_repeated(header)) is not None:
-        raise _ColumnError(f"has the column {twice!r} twice")
+        raise _TableError(f"has the column {twice!r} twice")
 
 
-def first_repeated(items: Sequence[Item]) -> Item | None:
+def first_repeated(items: Iterable[Item]) -> Item | None:
     """The first that stands there a second time.
 
     >>> first_repeated(["id", "text", "id"])
     'id'
     """
-    return next((item for index, item in enumerate(items) if item in items[:index]), None)
+    found: set[Item] = set()
+    for item in items:
+        if item in found:
+            return item
+        found.add(item)
+    return None
 
 
 def _is_unicode(text: str) -> bool:
@@ -204,7 +239,7 @@ def _without_mark(lines: IO[bytes]) -> Iterator[bytes]:
         yield from lines
 
 
-_PARSERS: dict[str, Callable[[IO[bytes], str], Rows]] = {
+_PARSERS: dict[str, Callable[[IO[bytes], str], _Parts]] = {
     ".csv": _delimited(","),
     ".tsv": _delimited("\t"),
     ".jsonl": _json_lines,

@@ -8,8 +8,8 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerFast
 from transformers.utils import logging
 
-from .checkpoint import CONFIG, WEIGHTS
 from .configuration_textcnn import TextCnnConfig
+from .files import CONFIG, WEIGHTS
 from .modeling_textcnn import TextCnnForSequenceClassification
 
 

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -18,7 +19,7 @@ from .errors import InputError
 from .fasttext import fasttext_line
 from .prediction import Prediction
 from .resumption import ResumableFile
-from .rows import BadRow, Row, Rows, read_rows
+from .rows import BadRow, Row, Rows, read_table
 
 BATCH_ROWS = 4096  # scored together where one thread scores
 PREFIX = "predicted_"  # of the results beside columns, which may have a label or score of their own
@@ -111,21 +112,30 @@ def _side_by_side(function: Callable[[Item], Result], items: Iterable[Item]) -> 
 
 
 def score_file(
-    classifier: TextClassifier, source: str, target: Path, options: ScoringOptions, report: Report, advance: Advance
+    classifier: TextClassifier,
+    source: str,
+    target: Path,
+    options: ScoringOptions,
+    report: Report,
+    advance: Advance,
+    record: Path | None = None,
 ) -> int:
     """Score `source` into `target`, or what an interruption has left of it; how many texts this took.
 
-    Raises `InputError` for a mistake in either, and for a bad row with `on_error` "fail"; another call goes on there.
+    The file `record` gets what made the target, if there is to be one: see `run_of`. Raises `InputError` for a mistake
+    in either, and for a bad row with `on_error` "fail"; another call goes on there.
     """
-    encode = _encoder(source, target, options)
-    rows, total = read_rows(source, options.text_column), 0
-    with ResumableFile(target, _run(classifier, source, options)) as output:
+    is_csv, total = _is_csv(source, target, options), 0
+    encode = _csv_rows if is_csv else partial(to_lines, options=options)
+    columns, rows = read_table(source, options.text_column)
+    with ResumableFile(target, run_of(classifier, source, options), record) as output:
         advance(output.rows)
-        is_first = output.is_empty
+        if is_csv and output.is_empty:
+            output.write(_csv_header(columns, classifier([""], top_k=options.top_k)[0]), 0)
         rest = islice(rows, output.rows, None)
-        for read, texts, (header, lines) in score_rows(classifier, source, rest, options, report, encode):
-            output.write(header + lines if is_first else lines, read)
-            is_first, total = is_first and not texts, total + texts
+        for read, texts, lines in score_rows(classifier, source, rest, options, report, encode):
+            output.write(lines, read)
+            total += texts
             advance(texts)
     return total
 
@@ -156,15 +166,15 @@ def _fields(scored: Scored) -> dict[str, Any]:
     return row.columns | results
 
 
-def _encoder(source: str, target: Path, options: ScoringOptions) -> Callable[[list[Scored]], tuple[bytes, bytes]]:
-    """What makes bytes of rows for a file of that name, apart from those that only the first rows have before them."""
+def _is_csv(source: str, target: Path, options: ScoringOptions) -> bool:
+    """Whether rows become CSV rather than lines of their own; raises `InputError` for a target that can be neither."""
     if options.format == "fasttext" or _kind(target) == ".jsonl":
-        return lambda scored: (b"", to_lines(scored, options))
+        return False
     if _kind(target) != ".csv":
         raise InputError(f"output must end in .jsonl or .csv, .gz may follow, got {str(target)!r}")
     if _kind(Path(source)) == ".jsonl":
         raise InputError(f"output must end in .jsonl for such an input, whose rows may differ, got {str(target)!r}")
-    return _csv_bytes
+    return True
 
 
 def _kind(path: Path) -> str:
@@ -172,10 +182,14 @@ def _kind(path: Path) -> str:
     return (name.with_suffix("") if name.suffix == ".gz" else name).suffix
 
 
-def _csv_bytes(scored: list[Scored]) -> tuple[bytes, bytes]:
-    """The names of the columns, and CSV with what is no string or number as JSON."""
-    rows = [_fields(item) for item in scored]
-    return _csv_lines(rows[:1]), _csv_lines(map(_plain, row.values()) for row in rows)
+def _csv_header(columns: list[str] | None, prediction: Prediction) -> bytes:
+    """The names of what is written of every row: with these columns, and a prediction like this one."""
+    return _csv_lines([_fields((Row(0, "", None if columns is None else dict.fromkeys(columns)), prediction))])
+
+
+def _csv_rows(scored: list[Scored]) -> bytes:
+    """CSV with what is no string or number as JSON."""
+    return _csv_lines(map(_plain, _fields(item).values()) for item in scored)
 
 
 def _plain(value: Any) -> Any:
@@ -190,8 +204,11 @@ def _csv_lines(rows: Iterable[Iterable[Any]]) -> bytes:
     return lines.getvalue().encode()
 
 
-def _run(classifier: TextClassifier, source: str, options: ScoringOptions) -> dict[str, Any]:
-    """What must not change between an interruption and its continuation."""
+def run_of(classifier: TextClassifier, source: str, options: ScoringOptions) -> dict[str, Any]:
+    """What decides what is written, and must not change between an interruption and its continuation.
+
+    Raises `InputError` for a source that cannot be read.
+    """
     try:
         status = Path(source).stat()
     except OSError as error:
@@ -208,5 +225,5 @@ def _run(classifier: TextClassifier, source: str, options: ScoringOptions) -> di
 
 
 def _sentence(name: str, row: BadRow) -> str:
-    unit = "row" if ".parquet" in Path(name).suffixes else "line"
+    unit = "row" if _kind(Path(name)) == ".parquet" else "line"
     return f"{name}: {unit} {row.number} {row.reason}"

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import islice
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
@@ -47,13 +48,13 @@ def answer_lines(prediction: Prediction) -> list[Text]:
     if prediction.value is not None:
         return [Text(f"  {prediction.value:.4g}", "bold")]
     scores = dict(islice((prediction.scores or {}).items(), SHOWN_LABELS))
-    width = max(map(len, scores), default=0)
+    width = max(map(cell_len, scores), default=0)  # Chinese characters take two cells each
     answer = [prediction.label] if prediction.labels is None else prediction.labels
     lines = [Text("  not sure: unlike the training texts", "yellow")] if prediction.abstained else []
     for label, score in scores.items():
         is_answer = label in answer and not prediction.abstained
         line = Text("  ✓ " if is_answer else "    ", "green")
-        line.append(label.ljust(width), "bold" if is_answer else None)
+        line.append(set_cell_size(label, width), "bold" if is_answer else None)
         line.append(f" {_bar(score)} ", "green" if is_answer else "bright_black")
         line.append(f"{100 * score:5.1f} %")
         lines.append(line)

@@ -31,7 +31,8 @@ def train_tokenizer(
 
     Normalisation, that of `text_normalizer` if no other is given, is part of the tokenizer, so that offsets refer to
     the text as given. The same texts give the same tokenizer in every run, but for "unigram", whose trainer
-    in `tokenizers` is randomly seeded. Raises `InputError` for an unknown kind or when no text holds a token.
+    in `tokenizers` is randomly seeded. Raises `InputError` for an unknown kind, a `vocab_size` too small for "unigram",
+    or when no text holds a token.
     """
     if kind not in KINDS:
         raise InputError(f"tokenizer kind must be one of {', '.join(KINDS)}, got {kind!r}")
@@ -41,7 +42,7 @@ def train_tokenizer(
     if kind == "wordpiece":
         tokenizer.model = _wordpiece(texts, normalizer, vocab_size, min_frequency)
     else:
-        tokenizer.train_from_iterator(texts, _trainer(kind, vocab_size, min_frequency))
+        _learn(tokenizer, texts, kind, vocab_size, min_frequency)
     if tokenizer.get_vocab_size() <= len(_SPECIAL_TOKENS):
         raise InputError("text: no training text holds a token; every one is blank")
     return _as_fast(tokenizer, PAD_TOKEN, UNKNOWN_TOKEN)
@@ -121,6 +122,15 @@ def _trainer(kind: str, vocab_size: int, min_frequency: int) -> trainers.Trainer
         case "unigram":
             return trainers.UnigramTrainer(unk_token=UNKNOWN_TOKEN, **shared)
     return trainers.WordLevelTrainer(min_frequency=min_frequency, **shared)
+
+
+def _learn(tokenizer: Tokenizer, texts: Iterable[str], kind: str, vocab_size: int, min_frequency: int) -> None:
+    try:
+        tokenizer.train_from_iterator(texts, _trainer(kind, vocab_size, min_frequency))
+    except Exception as error:  # of no class of its own
+        if "vocabulary is not large enough" not in str(error):
+            raise
+        raise InputError(f"vocab_size must have room for every character of the texts, got {vocab_size}") from error
 
 
 def _wordpiece(

@@ -15,6 +15,7 @@ from .job import Job
 from .metrics import Metrics
 from .wire import Answer, Hello, Options, Task
 
+_WAITING_CHARACTERS = 64_000_000  # accepted and not answered: 256 MB at most, in texts of 100,000 each 640 of them
 _PASS_CHARACTERS = 100_000  # a tenth of a second for the tokenizer, two where normalisation makes 18 of each
 
 
@@ -50,6 +51,7 @@ class Batcher:
     def __init__(self, max_batch_size: int, max_waiting_texts: int, pass_timeout_s: float, metrics: Metrics) -> None:
         self.links: list[Link] = []
         self.in_flight = 0  # texts accepted and not answered
+        self._characters = 0  # of them
         self.closing = False  # no worker will come any more
         self._max_batch_size = max_batch_size
         self._max_waiting_texts = max_waiting_texts
@@ -65,7 +67,8 @@ class Batcher:
 
         Raises `ServiceError`, or `ClientGoneError` if `gone()` when the request's turn comes.
         """
-        self._admit(len(texts))
+        characters = sum(map(len, texts))
+        self._admit(len(texts), characters)
         job = Job(texts, options, arrived, asyncio.get_running_loop().create_future(), gone)
         self._waiting.append(job)
         self._dispatch()
@@ -73,16 +76,24 @@ class Batcher:
             await job.done
         finally:
             self.in_flight -= len(texts)
+            self._characters -= characters
         return job
 
-    def _admit(self, count: int) -> None:
+    def _admit(self, count: int, characters: int) -> None:
         if self.in_flight and self.in_flight + count > self._max_waiting_texts:
             raise ServiceError(
                 ErrorType.OVERLOADED,
                 f"inputs: at most {self._max_waiting_texts} texts may be in flight, {self.in_flight} are and"
                 f" {count} more came",
             )
+        if self.in_flight and self._characters + characters > _WAITING_CHARACTERS:
+            raise ServiceError(
+                ErrorType.OVERLOADED,
+                f"inputs: at most {_WAITING_CHARACTERS} characters may be in flight, {self._characters} are and"
+                f" {characters} more came",
+            )
         self.in_flight += count
+        self._characters += characters
 
     def joined(self, link: Link) -> None:
         """A worker is ready."""

@@ -8,14 +8,17 @@ from .versions import version
 _VERSIONS = ("textcnn-service", "litserve", "torch", "tokenizers")
 
 
-def info(gateway: Gateway, limits: Limits) -> dict[str, object]:
-    """The body of `/info`: the first model stands by itself too, as if it were alone."""
+def info(gateway: Gateway, limits: Limits, trusted: bool = True) -> dict[str, object]:
+    """The body of `/info`: the first model stands by itself too, as if it were alone.
+
+    The examples, which are somebody's texts, are for those alone who may classify: `trusted`.
+    """
     first = gateway.answering[0].hello
     return {
         "model": first.model,
         "problem_type": first.problem_type,
         "labels": first.labels,
-        "examples": first.examples,
+        "examples": first.examples if trusted else [],
         "limits": vars(limits) | {"max_length": first.max_length},
         "versions": {name: version(name) for name in _VERSIONS},
         "workers": [
@@ -27,7 +30,7 @@ def info(gateway: Gateway, limits: Limits) -> dict[str, object]:
                 **pool.hello.model,
                 "problem_type": pool.hello.problem_type,
                 "labels": pool.hello.labels,
-                "examples": pool.hello.examples,
+                "examples": pool.hello.examples if trusted else [],
                 "max_length": pool.hello.max_length,
                 "precision": pool.hello.precision,
                 "windows": pool.hello.windows,

@@ -6,6 +6,7 @@
 """
 
 import asyncio
+import json
 import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -78,22 +79,25 @@ class _Protocol:
 
     def __init__(self, url: str, api_key: str | None, timeout_s: float, retries: int) -> None:
         self._url = url.rstrip("/") + "/predict"
-        self._headers = {"X-API-Key": api_key} if api_key else {}
+        self._headers = {"Content-Type": "application/json"} | ({"X-API-Key": api_key} if api_key else {})
         self._timeout_s = timeout_s
+        if retries < 0:
+            raise ValueError(f"retries must be at least 0, got {retries}")
         self._retries = retries
 
     def _steps(self, inputs: str | Sequence[str], request_id: str | None, options: Mapping[str, Any]) -> _Steps:
         """Try until there is an answer, no attempt is left, or the time is up."""
         body = {"inputs": inputs if isinstance(inputs, str) else list(inputs)}
         body |= {name: value for name, value in options.items() if value is not None}
+        content = _encode(body)
         headers = self._headers | ({"X-Request-ID": request_id} if request_id else {})
         end = time.monotonic() + self._timeout_s
         for attempt in range(self._retries + 1):
             remaining = max(end - time.monotonic(), 1e-3)
-            deadline = {"X-Request-Deadline-Ms": str(max(1, int(remaining * 1e3)))}
             # A little longer than the deadline, so that the service's own answer is heard.
             timeout = {"timeout": httpx.Timeout(remaining + 1).as_dict()}
-            outcome = yield httpx.Request("POST", self._url, json=body, headers=headers | deadline, extensions=timeout)
+            headers = headers | {"X-Request-Deadline-Ms": str(max(1, int(remaining * 1e3)))}
+            outcome = yield httpx.Request("POST", self._url, content=content, headers=headers, extensions=timeout)
             if isinstance(outcome, httpx.Response) and outcome.status_code != 503:
                 break
             pause = _pause(outcome, attempt)
@@ -208,6 +212,13 @@ class AsyncClient(_Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+
+def _encode(body: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:  # a lone surrogate, which the service refuses in its own words
+        return json.dumps(body).encode()
 
 
 def _pause(outcome: _Outcome | None, attempt: int) -> float:

@@ -18,7 +18,10 @@ class ServiceArguments:
     """What is served, where, and on which device."""
 
     checkpoint: list[str] = field(
-        metadata={"help": "Checkpoint folder, as textcnn-train writes it, or several: NAME=FOLDER NAME=FOLDER ..."}
+        metadata={
+            "action": "extend",  # of a flag that is given twice too
+            "help": "Checkpoint folder, as textcnn-train writes it, or several: NAME=FOLDER NAME=FOLDER ...",
+        }
     )
     shadow: str | None = field(
         default=None,

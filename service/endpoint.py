@@ -157,6 +157,7 @@ class Endpoint:
             async with asyncio.timeout(seconds):
                 body = await read_body(headers, receive, limits.max_body_bytes)
                 query = self.parse(Incoming(scope, headers, body))
+                del body  # its texts may wait for long
                 exchange.texts = len(query.texts)
                 pool = query.pool or self.service.gateway.answering[0]
                 job = await pool.batcher.classify(query.texts, query.options, exchange.arrived, has_hung_up(receive))

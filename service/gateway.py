@@ -15,16 +15,18 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+from model.errors import InputError
+
 from .batcher import Batcher
 from .config import Limits
 from .errors import ErrorType, ServiceError
 from .metrics import Metrics
+from .parsing import shorten
 from .pool import Pool
 from .served import Served
 from .shadow import WAITING_PASSES, Shadow
 from .wire import FrameReader, Hello, Task, decode_answer, decode_hello, encode_task, frame
 
-_SHOWN = 80  # characters of a wrong name that an error repeats
 _logger = logging.getLogger(__name__)
 
 
@@ -169,7 +171,7 @@ def find(pools: Sequence[Pool], name: str) -> Pool:
     names = [pool.hello.model["name"] for pool in pools]
     if name not in names:
         raise ServiceError(
-            ErrorType.NOT_FOUND, f"model: must be {' or '.join(map(repr, names))}, got {name[:_SHOWN]!r}"
+            ErrorType.NOT_FOUND, f"model: must be {' or '.join(map(repr, names))}, got {shorten(name)!r}"
         )
     return pools[names.index(name)]
 
@@ -192,6 +194,9 @@ class Rendezvous:
 
 def _listen(address: str) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(address)
+    try:
+        listener.bind(address)
+    except OSError as error:
+        raise InputError(f"TMPDIR must be a folder for sockets, whose paths are short: {address!r}: {error}") from None
     listener.listen()
     return listener

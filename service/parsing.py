@@ -10,6 +10,7 @@ from .errors import ErrorType, ServiceError
 from .schemas import PredictRequest
 
 _SHOWN = 80  # characters of a wrong value that an error repeats
+_LISTED = 1000  # problems of a body
 
 
 def parse_request(body: bytes, limits: Limits) -> PredictRequest:
@@ -28,10 +29,18 @@ def parse_request(body: bytes, limits: Limits) -> PredictRequest:
     return request
 
 
+def deepest(error: ValidationError) -> Any:
+    """The problem that was meant: a union reports every alternative, and that one has the deepest location.
+
+    Raises `ServiceError` where there are so many that listing them would hold up everybody.
+    """
+    if error.error_count() > _LISTED:
+        raise _invalid(f"body: must have the fields of this route, got {error.error_count()} that are wrong")
+    return max(error.errors(include_url=False), key=lambda problem: len(problem["loc"]))
+
+
 def _explain(error: ValidationError, body: bytes) -> ServiceError:
-    problems = error.errors(include_url=False)
-    # A union reports every alternative; the deepest location belongs to the one that was meant.
-    problem = max(problems, key=lambda problem: len(problem["loc"]))
+    problem = deepest(error)
     if problem["type"] == "json_invalid":
         return invalid_json(problem["ctx"]["error"], body)
     field = _field(problem["loc"])
@@ -84,4 +93,9 @@ def _invalid(message: str) -> ServiceError:
 
 def _show(value: Any) -> str:
     shown = json.dumps(value, ensure_ascii=False)
-    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}… ({type(value).__name__})"
+    return shown if len(shown) <= _SHOWN else f"{shorten(shown)} ({type(value).__name__})"
+
+
+def shorten(value: str) -> str:
+    """As much of a wrong value as an error repeats."""
+    return value if len(value) <= _SHOWN else f"{value[:_SHOWN]}…"

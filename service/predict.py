@@ -5,7 +5,7 @@ from pydantic_core import to_json
 from .endpoint import Endpoint, Incoming, Query, Reply
 from .errors import ErrorType, ServiceError
 from .job import Job
-from .parsing import parse_request
+from .parsing import parse_request, shorten
 from .pool import Pool
 from .schemas import PredictRequest
 from .wire import Options
@@ -34,7 +34,8 @@ def _check_label(request: PredictRequest, pool: Pool) -> None:
     label = request.explain_label
     if label is None:
         return
+    shown = repr(shorten(label))
     if not request.explain:
-        raise ServiceError(ErrorType.VALIDATION, f"explain_label: goes with explain = true, got {label!r} without")
+        raise ServiceError(ErrorType.VALIDATION, f"explain_label: goes with explain = true, got {shown} without")
     if pool.hello.problem_type == "regression" or label not in pool.hello.labels:
-        raise ServiceError(ErrorType.VALIDATION, f"explain_label: must be a label of the model, got {label!r}")
+        raise ServiceError(ErrorType.VALIDATION, f"explain_label: must be a label of the model, got {shown}")

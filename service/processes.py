@@ -21,7 +21,7 @@ class NoManager:
 
 @contextmanager
 def signals_blocked() -> Iterator[None]:
-    """Processes started inside never get the signals that are meant for the main process."""
+    """Processes and threads started inside never get the signals that are meant for the main process."""
     resource_tracker.ensure_running()  # else starting a process starts it first, which unblocks SIGINT
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _UNHEARD)
     try:

@@ -13,12 +13,26 @@ _DIGITS = 12  # of a number in a header
 
 def check_key(headers: dict[bytes, bytes], key: bytes) -> None:
     """Raise `ServiceError` unless the request carries `key`; the comparison takes as long for any other."""
-    given = headers.get(b"x-api-key") or headers.get(b"authorization", b"").removeprefix(b"Bearer ")
+    given = headers.get(b"x-api-key") or _bearer(headers.get(b"authorization", b""))
     if not hmac.compare_digest(given, key):
         message = "X-API-Key or Authorization: Bearer: must be the key of this service, got " + (
             "another one" if given else "none"
         )
         raise ServiceError(ErrorType.UNAUTHORIZED, message, ((b"www-authenticate", b"Bearer"),))
+
+
+def has_key(headers: dict[bytes, bytes], key: bytes) -> bool:
+    """Whether the request carries `key`."""
+    try:
+        check_key(headers, key)
+    except ServiceError:
+        return False
+    return True
+
+
+def _bearer(authorization: bytes) -> bytes:
+    scheme, _, token = authorization.partition(b" ")
+    return token.strip() if scheme.lower() == b"bearer" else b""
 
 
 def check_media_type(headers: dict[bytes, bytes], allowed: Sequence[str]) -> None:

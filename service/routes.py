@@ -29,6 +29,7 @@ from .openapi import openapi_document
 from .operations import JSON
 from .page import page_routes
 from .predict import PredictEndpoint
+from .reading import has_key
 from .timing import microseconds
 
 _ASSETS = "/docs/assets"
@@ -121,8 +122,9 @@ def _routes(service: Service, document: dict[str, Any]) -> list[BaseRoute]:
         status = "ready" if gateway.ready else "not ready"
         return JSONResponse({"status": status, "workers_ready": len(gateway.hellos)}, 200 if gateway.ready else 503)
 
-    async def card(_: Request) -> Response:
-        return JSONResponse(info(gateway, service.limits))
+    async def card(request: Request) -> Response:
+        trusted = not service.api_key or has_key(dict(request.scope["headers"]), service.api_key.encode())
+        return JSONResponse(info(gateway, service.limits, trusted))
 
     async def metrics(_: Request) -> Response:
         return Response(service.metrics.exposition() + gauges(gateway), media_type=CONTENT_TYPE)

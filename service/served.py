@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from model.errors import InputError
+from model.files import revision
 from model.hub import local_folder
 
 _NAME = re.compile(r"[\w.-]+")
@@ -20,11 +21,21 @@ class Served:
     generation: int = 0  # rises each time that the service is told to load checkpoints
     generation_size: int = 0  # workers of that generation; the first one counts none
     shadow: bool = False  # scores what the others have answered, and never answers
+    source: str = ""  # the folder that the workers of the generation load, wherever a link leads later
+    revision: str = ""  # what it held when the first of them was started; none where it could not be read
 
     @property
     def shown(self) -> str:
         """The name that requests know it by."""
         return self.name or Path(self.folder).resolve().name
+
+    def pinned(self) -> "Served":
+        """For a new generation: what the folder holds at present."""
+        source = Path(self.folder).resolve()
+        try:
+            return replace(self, source=str(source), revision=revision(source))
+        except OSError:  # a worker says what is wrong
+            return replace(self, source=str(source), revision="")
 
 
 def read_served(entries: Sequence[str], shadow: str | None = None) -> list[Served]:

@@ -34,6 +34,7 @@ from .exchange import Observer
 from .gateway import Rendezvous, make_gateway
 from .metrics import Metrics
 from .processes import NoManager, kill_children, signals_blocked
+from .protocol import BoundedHttpProtocol
 from .routes import ENDPOINTS, Keys, install
 from .served import Served
 from .supervisor import Supervisor
@@ -67,7 +68,7 @@ class Server(LitServer):  # type: ignore[misc]  # LitServe ships no types
         self._listener = listener
         self._rendezvous = Rendezvous(arguments.api_servers)
         self._channels = [ApiChannel() for _ in range(arguments.api_servers)]
-        self._served = list(served)
+        self._served = [one.pinned() for one in served]
         self._worker_devices = [device for device in devices for _ in range(arguments.workers_per_device)]  # of each
         self._observers = observers
         self._main_pid = os.getpid()
@@ -113,7 +114,7 @@ class Server(LitServer):  # type: ignore[misc]  # LitServe ships no types
                 access_log=False,
                 server_header=False,
                 loop="uvloop",
-                http="httptools",
+                http=BoundedHttpProtocol,
                 ws="none",
                 timeout_keep_alive=KEEP_ALIVE_S,
             )
@@ -142,6 +143,8 @@ class Server(LitServer):  # type: ignore[misc]  # LitServe ships no types
 
     async def _reload(self, checkpoint: str | None, place: int | None) -> str:
         """In an API process: why `checkpoint` could not take over; nothing when it has."""
+        if self.gateway.draining:  # nobody listens any more
+            raise ServiceError(ErrorType.OVERLOADED, "service: it must be up, it is shutting down")
         outcome = await self._channel.reload(checkpoint, place)
         if outcome.busy:
             raise ServiceError(
@@ -174,7 +177,11 @@ class Server(LitServer):  # type: ignore[misc]  # LitServe ships no types
 
     def launch_single_inference_worker(self, lit_api: Any, worker_id: int) -> BaseProcess:
         """Start one worker, maybe in the place of another that died."""
-        return self.start_worker(worker_id, self._served[worker_id // len(self._worker_devices)])
+        return self.start_worker(worker_id, self._served[self.place_of(worker_id)])
+
+    def place_of(self, worker_id: int) -> int:
+        """Of the model that a worker classifies with."""
+        return worker_id // len(self._worker_devices)
 
     def workers_of(self, place: int) -> range:
         """The numbers of the workers of one model."""
@@ -193,7 +200,7 @@ class Server(LitServer):  # type: ignore[misc]  # LitServe ships no types
         return {
             one: replace(
                 served, folder=checkpoint or served.folder, generation=self._newest_generation, generation_size=size
-            )
+            ).pinned()
             for one, served in present.items()
         }
 

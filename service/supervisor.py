@@ -14,8 +14,9 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from .channels import ApiChannel, ReloadOutcome
+from .channels import ApiChannel, ReloadOutcome, Report
 from .metrics import Metrics
+from .processes import signals_blocked
 from .swap import Swap
 
 _RESTART_PAUSE_S = 1.0  # between restarts of a worker that dies while it loads
@@ -36,12 +37,15 @@ class Supervisor:
         self._ready_workers: set[int] = set()  # pids
         self._due: dict[BaseProcess, float] = {}  # workers that have ended, and when (monotonic) another starts
         self._swap: Swap | None = None
+        self._reload_again = False  # asked for while a swap is under way, which may have read the folders before
         self._orders_in, self._orders_out = multiprocessing.Pipe(duplex=False)
 
     def watch(self, api_processes: Sequence[BaseProcess]) -> None:
         """Start watching; called in the main process once all processes run."""
         self._api_processes = api_processes
-        threading.Thread(target=self._watch, name="supervisor", daemon=True).start()
+        self._ready_workers.update(worker.pid for worker in self._server.inference_workers)
+        with signals_blocked():  # by the thread as well: one that took a signal would leave the main thread asleep
+            threading.Thread(target=self._watch, name="supervisor", daemon=True).start()
 
     def stop(self) -> None:
         """Let the API processes drain, all at once; whatever dies from now on is meant to."""
@@ -57,6 +61,7 @@ class Supervisor:
         stopped = False
         while not stopped:
             stopped = self._step()
+        self._reload_again = False
         if self._swap:
             self._swap.cancel()
             self._end_swap(ReloadOutcome(sentence="the service is shutting down"))
@@ -67,15 +72,15 @@ class Supervisor:
         swapping = self._swap.workers.values() if self._swap else ()
         sentinels = [process.sentinel for process in (*self._living(), *swapping, *self._api_processes)]
         ready = wait([self._orders_in, reports.reader, *self._channels, *sentinels], self._until_a_start())
-        if self._orders_in in ready:
-            if self._orders_in.recv_bytes() == b"stop":
-                return True
-            self._begin_swap(None, None, None)
+        order = self._orders_in.recv_bytes() if self._orders_in in ready else b""
+        stopping = order == b"stop"
+        if order == b"reload":
+            self._reload_all()
         while reports.reader.poll():  # all of them: what a worker said stands before its end
             self._take_report()
         for end in [end for end in ready if isinstance(end, Connection) and end in self._channels]:
             self._hear(end)
-        if any(process.sentinel in ready for process in self._api_processes):
+        if not stopping and any(process.sentinel in ready for process in self._api_processes):
             self._give_up()
             return True
         if self._swap and (ended := [worker for worker in self._swap.workers.values() if worker.sentinel in ready]):
@@ -83,8 +88,10 @@ class Supervisor:
         for worker in self._living():
             if worker.sentinel in ready:
                 self._bury(worker)
+        if stopping:  # requests that wait for a worker still get their answer
+            self._due = dict.fromkeys(self._due, 0.0)
         self._start_those_due()
-        return False
+        return stopping
 
     def _hear(self, end: Connection) -> None:
         """Take a message of an API process."""
@@ -105,9 +112,24 @@ class Supervisor:
         report = self._server.reports.read()
         if report.status == "ready":
             self._ready_workers.add(report.pid)
-        if self._swap and self._swap.take(report):
+        if self._swap is None and report.sentence:
+            self._load_what_is_there(report)
+        elif self._swap and self._swap.take(report):
             self._server.commit(self._swap)
             self._end_swap(ReloadOutcome(generation=self._swap.generation))
+
+    def _load_what_is_there(self, report: Report) -> None:
+        """Where a dead worker's checkpoint is there no more, all workers of its model get the one that is."""
+        for index, worker in enumerate(self._server.inference_workers):
+            if worker.pid == report.pid:
+                _logger.warning("%s: %s; loading what is there for all of its model", worker.name, report.sentence)
+                self._begin_swap(None, self._server.place_of(index), None)
+
+    def _reload_all(self) -> None:
+        if self._swap:
+            self._reload_again = True
+        else:
+            self._begin_swap(None, None, None)
 
     def _begin_swap(self, checkpoint: str | None, place: int | None, asker: ApiChannel | None) -> None:
         if self._swap is None:
@@ -122,6 +144,9 @@ class Supervisor:
             _logger.error("the checkpoint was not changed: %s", outcome.sentence)
         if swap and swap.asker:
             swap.asker.answer(outcome)
+        if self._reload_again:
+            self._reload_again = False
+            self._reload_all()
 
     def _living(self) -> list[BaseProcess]:
         """The workers that have not ended as far as is known."""

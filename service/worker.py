@@ -50,7 +50,8 @@ class ClassifierAPI(LitAPI):  # type: ignore[misc]  # LitServe ships no types
         if self.served.shadow:
             os.nice(_SHADOW_NICENESS)
         try:
-            self.classifier = self._load(self.served.folder, device, self._threads)
+            self.classifier = self._load(self.served.source, device, self._threads)
+            check_revision(self.served, self.classifier)
         except InputError as mistake:
             self._reports.write("error", str(mistake))
             raise SystemExit(EXIT_MISTAKE) from None
@@ -76,6 +77,12 @@ class SocketLoop(LitLoop):  # type: ignore[misc]  # LitServe ships no types
         connections = [_connect(address) for address in self._addresses]
         serve(lit_api.classifier, worker_id, lit_api.served, connections)
         raise SystemExit(0)
+
+
+def check_revision(served: Served, classifier: Classifier) -> None:
+    """Raise `InputError` for another revision than the other workers of the generation have: one model, one answer."""
+    if served.revision and classifier.revision != served.revision:
+        raise InputError(f"checkpoint {served.source!r} must stay what it was when it was loaded, it has changed")
 
 
 def load_classifier(checkpoint: str, device: str, threads: int, options: InferenceOptions | None = None) -> Classifier:

@@ -8,7 +8,9 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from model.files import revision
 from model.options import InferenceOptions
 from service.__main__ import main
 from service.passes import Classifier
@@ -52,7 +54,7 @@ def load(checkpoint: str, device: str, threads: int, options: InferenceOptions) 
             os._exit(3)
         case "load raises":
             raise RuntimeError("weights may be missing")
-    return FaultyClassifier()
+    return FaultyClassifier(revision=revision(Path(checkpoint)))
 
 
 if __name__ == "__main__":

@@ -200,6 +200,15 @@ def group_is_empty(group: int) -> bool:
     return False
 
 
+def group_size(group: int) -> int:
+    """How many processes it has."""
+    found = 0
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(ProcessLookupError):
+            found += os.getpgid(int(folder.name)) == group
+    return found
+
+
 def command(*flags: str, module: str = "service") -> list[str]:
     return [sys.executable, "-m", module, *flags]
 

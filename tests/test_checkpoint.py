@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from model.checkpoint import FORMAT_VERSION, read_config, read_network, read_tokenizer, revision
+from model.checkpoint import FORMAT_VERSION, read_config, read_network, read_tokenizer
 from model.classifier import TextClassifier
 from model.configuration_textcnn import TextCnnConfig
 from model.errors import InputError
+from model.files import revision
 from model.modeling_textcnn import TextCnnForSequenceClassification
 from model.saving import save_checkpoint
 from tests.checkpoints import LABELS, build_network, build_tokenizer, write_checkpoint

@@ -116,6 +116,12 @@ def test_a_forked_process_classifies_in_several_passes_too(
     assert process.exitcode == 0
 
 
+@pytest.mark.parametrize("top_k", [0, -1])
+def test_top_k_below_1_is_refused(classifier: TextClassifier, top_k: int) -> None:
+    with pytest.raises(InputError, match=f"top_k must be at least 1, got {top_k}"):
+        classifier(TEXTS, top_k=top_k)
+
+
 def test_top_k_cuts_the_scores_and_nothing_else(classifier: TextClassifier) -> None:
     full, cut = classifier(TEXTS)[0], classifier(TEXTS, top_k=2)[0]
     assert cut.scores is not None

@@ -98,6 +98,13 @@ def test_mistakes_are_one_sentence(
     assert captured.err.count("\n") == 1
 
 
+def test_prints_utf8_whatever_the_encoding_of_standard_output(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(printed, encoding="latin-1"))
+    assert main(["--checkpoint", folder, "退款"]) == 0
+    assert json.loads(printed.getvalue())["text"] == "退款"
+
+
 def test_names_the_line_that_is_not_utf8(folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "latin.txt"
     path.write_bytes(b"fine\ncaf\xe9\n")

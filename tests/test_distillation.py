@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers.decoders import Metaspace
 from torch.nn import functional
-from transformers import BertConfig, BertForSequenceClassification, BertModel, Trainer
+from transformers import BertForSequenceClassification, BertModel, GPT2Config, GPT2ForSequenceClassification, Trainer
 
 from model.classifier import TextClassifier
 from model.errors import InputError
 from model.tokenizer import train_tokenizer
 from tests.conftest import labelled_texts, multi_labelled_texts, train, write_json_lines
+from tests.teachers import TEXTS, save_tokenizer, tiny_bert
 from training import teacher as teacher_module
 from training.augmentation import augment, words_of
 from training.config import parse
@@ -32,25 +33,7 @@ from training.trainer import TextCnnTrainer
 LABELS = ["delivery", "praise", "refund"]
 ROTATED = ["praise", "refund", "delivery"]  # what the teacher calls them
 ROWS = labelled_texts()
-TEXTS = [row["text"] for row in ROWS]
 CPU = torch.device("cpu")
-
-
-def save_tokenizer(folder: Path) -> int:
-    tokenizer = train_tokenizer(TEXTS, "word", 200)
-    tokenizer.model_max_length = 16
-    tokenizer.save_pretrained(folder)
-    return len(tokenizer)
-
-
-def tiny_bert(vocab_size: int, **options: Any) -> BertConfig:
-    size: dict[str, Any] = {
-        "hidden_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "intermediate_size": 16,
-    }
-    return BertConfig(vocab_size=vocab_size, max_position_embeddings=16, **size, **options)
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +108,11 @@ def test_the_loss_by_hand() -> None:
     expected = (TEACHER_SHARE * soft[0] + (1 - TEACHER_SHARE) * hard + soft[1]) / 2
     found = DistillationObjective(SINGLE)({"logits": logits}, torch.stack([teacher, truth], dim=1))
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("kind", [SINGLE, MULTI])
+def test_a_share_without_texts_costs_nothing(kind: str) -> None:
+    assert DistillationObjective(kind)({"logits": torch.zeros(0, 3)}, torch.zeros(0, 2, 3), 6) == 0
 
 
 @pytest.mark.parametrize("kind", [SINGLE, MULTI])
@@ -230,6 +218,26 @@ def test_a_teacher_of_other_classes_is_a_mistake(teacher: Path, labels: list[str
 
 def test_what_is_no_teacher_is_a_mistake(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^teacher must be a folder or hub name of a transformer, got"):
+        Teacher.load(str(tmp_path), LABELS, CPU)
+
+
+def test_texts_are_cut_to_the_positions_of_the_teacher(tmp_path: Path) -> None:
+    """Whose tokenizer does not say how many there are."""
+    BertForSequenceClassification(tiny_bert(save_tokenizer(tmp_path, None), num_labels=3)).save_pretrained(tmp_path)
+    assert Teacher.load(str(tmp_path), LABELS, CPU).score([" ".join(TEXTS), "great service"]).shape == (2, 3)
+
+
+def test_a_decoder_teaches_with_the_padding_of_its_tokenizer(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"vocab_size": save_tokenizer(tmp_path), "num_labels": 3}
+    config = GPT2Config(n_positions=16, n_embd=16, n_layer=1, n_head=2, **options)
+    GPT2ForSequenceClassification(config).save_pretrained(tmp_path)
+    teacher = Teacher.load(str(tmp_path), LABELS, CPU)
+    both = teacher.score(["late courier today", "great"], half=False)
+    np.testing.assert_allclose(both[1:], teacher.score(["great"], half=False), atol=1e-6)
+    settings = tmp_path / "tokenizer_config.json"
+    content = json.loads(settings.read_text(encoding="utf-8"))
+    settings.write_text(json.dumps(content | {"pad_token": None}), encoding="utf-8")
+    with pytest.raises(InputError, match=r"teacher: the tokenizer of '.*' must have a padding token, it has none"):
         Teacher.load(str(tmp_path), LABELS, CPU)
 
 

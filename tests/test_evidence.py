@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from model.bigrams_textcnn import MULTIPLIER
 from model.classifier import TextClassifier
 from model.errors import InputError
-from model.evidence import Explainable, explain
+from model.evidence import LAYOUT_WINDOWS, LAYOUTS, Explainable, _kept_taps, _spans, _taps, explain
 from model.folding import FoldedTextCnn
 from model.network_textcnn import TextCnn, TextCnnShape
 from model.prediction import Prediction
@@ -158,6 +158,18 @@ def test_the_best_label_is_explained_unless_another_is_named(tmp_path: Path) -> 
     other = classifier(TEXTS[:1], explain=True, explain_label=next(label for label in LABELS if label != best))
     assert plain == named != other
     assert other[0].scores == plain[0].scores
+
+
+def test_the_layouts_that_are_kept_are_few_and_small() -> None:
+    def layout_bytes(windows: int) -> int:
+        starts = list(range(windows + 2))
+        assert len(list(_spans(TextCnnShape(kernel_sizes=[3, 4, 5]), windows, starts, starts[:-1]))) == 3 * windows
+        return sum(taps.nbytes for taps in _taps((3, 4, 5), (0, 0, 0), 1, 1, windows, windows))
+
+    assert layout_bytes(LAYOUT_WINDOWS) * LAYOUTS <= 1 << 25
+    before = _kept_taps.cache_info()
+    layout_bytes(LAYOUT_WINDOWS + 1)
+    assert _kept_taps.cache_info() == before
 
 
 def test_an_unknown_label_and_one_without_explain_are_refused(tmp_path: Path) -> None:

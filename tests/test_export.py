@@ -37,6 +37,13 @@ def test_onnxruntime_gives_our_logits(tmp_path: Path, options: dict[str, object]
             torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore")  # of torch's exporter about itself
+def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint, target = write_checkpoint(tmp_path / "checkpoint"), tmp_path / "nowhere" / "network.onnx"
+    assert main(["--checkpoint", str(checkpoint), "--output", str(target)]) == 2
+    assert f"error: output '{target}' cannot be written (No such file or directory)" in capsys.readouterr().err
+
+
 def test_a_missing_checkpoint_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--checkpoint", "nowhere", "--output", str(tmp_path / "network.onnx")]) == 2
     assert "checkpoint must be a folder, 'nowhere' does not exist" in capsys.readouterr().err

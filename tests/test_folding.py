@@ -75,6 +75,16 @@ def test_the_size_of_the_table_is_known_before_it_is_built(shape: TextCnnShape) 
     assert folded_bytes(shape) == FoldedTextCnn(build_network(shape)).table_bytes
 
 
+@pytest.mark.parametrize(("max_length", "kept"), [(64, folding_module.PLANS), (4096, 56)])
+def test_the_plans_that_are_kept_fit_their_budget(max_length: int, kept: int) -> None:
+    network = FoldedTextCnn(
+        build_network(TextCnnShape(vocab_size=VOCABULARY, kernel_sizes=[3, 4, 5], max_length=max_length))
+    )
+    plan = network._plan(max_length, network._windows(max_length))
+    assert network._plan.cache_parameters()["maxsize"] == kept
+    assert kept * sum(part.nbytes for part in plan) <= folding_module.PLANS_BYTES
+
+
 def test_folding_leaves_the_network_as_it_was_and_asks_for_no_gradient() -> None:
     network = build_network(TextCnnShape(vocab_size=VOCABULARY, embedding_dim=4)).requires_grad_(True)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}

@@ -11,19 +11,21 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import parquet
 from scipy import sparse
 from sklearn.metrics import confusion_matrix, f1_score, precision_score, recall_score
 
 from model.classifier import TextClassifier
 from tests.checkpoints import write_checkpoint
-from tests.conftest import labelled_texts, train
+from tests.conftest import TINY, labelled_texts, train, write_json_lines
+from training.__main__ import main as training_main
 from training.report.__main__ import main
 from training.report.checks import conflicts, cross_fit, duplicates
 from training.report.classes import class_figures, condensed, confused_pairs, confusions
 from training.report.comparison import Side, disagreement, setting_rows
 from training.report.figures import FIGURES
 from training.report.page import make_report
-from training.report.record import Outcomes, read_outcomes
+from training.report.record import Outcomes, read_outcomes, read_record
 from training.targets import MULTI, REGRESSION, SINGLE
 
 LABELS = ["a", "b", "c"]
@@ -169,6 +171,25 @@ def test_texts_and_labels_are_shown_as_text(tmp_path: Path) -> None:
     assert "130 others" in parsed.words
 
 
+@pytest.mark.slow
+def test_rows_are_those_of_the_file_although_some_are_held_out(tmp_path: Path) -> None:
+    rows = labelled_texts()
+    rows[100]["label"] = next(label for label in ("refund", "praise") if label != rows[100]["label"])
+    file, folder = write_json_lines(tmp_path / "texts.jsonl", rows), tmp_path / "out"
+    command = ["--train_file", str(file), "--output_dir", str(folder), *TINY, "--report_to", "none"]
+    assert training_main([*command, "--learning_rate", "1e-5", "--bigram_buckets", "0"]) == 0  # learns next to nothing
+    record = read_record(folder)
+    suspicious, mistakes = record["checks"]["suspicious"]["examples"], record["splits"]["validation"]["mistakes"]
+    assert 100 in [found["row"] for found in suspicious]
+    assert mistakes
+    for found in (*suspicious, *mistakes):
+        assert rows[found["row"]]["text"] == found["text"]
+    answered = parquet.read_table(folder / "predictions.parquet").to_pydict()
+    assert [rows[row]["label"] for row in answered["row"]] == answered["target"]
+    assert len(set(answered["row"])) == 14
+    assert f"row {mistakes[0]['row'] + 1}, held out of {file}" in (folder / "report.html").read_text(encoding="utf-8")
+
+
 def test_several_labels_get_the_sections_that_make_sense(multi_label_checkpoint: Path) -> None:
     images, page = make_report(multi_label_checkpoint)
     assert tuple(images) == FIGURES[MULTI]
@@ -244,6 +265,8 @@ def test_mistakes_are_one_sentence(
     (odd / "metrics.json").write_text("[]", encoding="utf-8")
     for argv, sentence in (
         ([], "give either --checkpoint FOLDER or --compare"),
+        (["--compare", str(checkpoint)], "compare must be two folders, got 1"),
+        (["--compare", *[str(checkpoint)] * 3], "compare must be two folders, got 3"),
         (["--checkpoint", "nowhere"], "checkpoint must be a folder, 'nowhere' does not exist"),
         (["--checkpoint", str(bare)], "metrics.json cannot be read"),
         (["--checkpoint", str(odd)], "metrics.json must hold a JSON object, got list"),

@@ -1,6 +1,8 @@
 """`textcnn-classify --output` interrupted, killed or begun anew: no row is lost or scored twice."""
 
+import fcntl
 import json
+import os
 import re
 import signal
 import subprocess
@@ -9,7 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 import pytest
@@ -99,7 +101,7 @@ def test_the_columns_have_their_names_though_an_interruption_followed_bad_rows(
     monkeypatch.setattr("model.resumption.COMMIT_SECONDS", 0)
     source = write(tmp_path / "in.csv", b"text,b\n" + b"short\n" * 9 + b"fine,1\nfine too,2\n")
     options, target = scoring.ScoringOptions(on_error="skip"), tmp_path / "out.csv"
-    for calls in (2, 0, 9):
+    for calls in (3, 0, 9):  # the first one tells the names of the results
         stopped: Any = Interrupted(classifier, calls, is_parallel=True)
         with suppress(KeyboardInterrupt):
             scoring.score_file(stopped, str(source), target, options, lambda sentence: None, lambda count: None)
@@ -109,12 +111,12 @@ def test_the_columns_have_their_names_though_an_interruption_followed_bad_rows(
 def test_nothing_recorded_outlives_the_work_it_stands_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("model.resumption.COMMIT_SECONDS", 0)
     first = ResumableFile(tmp_path / "out", {"input": 1}).__enter__()
-    first.write(b"one\n", 5)  # and no more: a kill leaves no time to end in order
+    first.write(b"one\n", 5)
+    first._file.close()  # and no more: a kill leaves no time to end in order
     with ResumableFile(tmp_path / "out", {"input": 1}) as again:
         assert again.rows == 5
         again.write(b"two\n", 1)
     assert (tmp_path / "out").read_bytes() == b"one\ntwo\n"
-    first._file.close()
 
 
 def test_a_record_without_its_file_is_of_no_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,6 +138,104 @@ def test_a_record_without_its_file_is_of_no_use(tmp_path: Path, monkeypatch: pyt
     assert (tmp_path / "out").read_bytes() == b"one\n"
 
 
+@pytest.mark.parametrize("record", [b"", b'{"run": {"inp', b"\0" * 40])
+def test_a_record_that_a_power_cut_broke_is_of_no_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record: bytes
+) -> None:
+    monkeypatch.setattr("model.resumption.COMMIT_SECONDS", 0)
+    first = ResumableFile(tmp_path / "out", {"input": 1}).__enter__()
+    first.write(b"one\n", 5)
+    first._file.close()
+    (tmp_path / "out.progress").write_bytes(record)
+    with ResumableFile(tmp_path / "out", {"input": 1}) as again:
+        assert again.rows == 0
+        again.write(b"two\n", 5)
+    assert (tmp_path / "out").read_bytes() == b"two\n"
+
+
+def test_a_record_reaches_the_disk_before_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_disk, fsync, replace = set[int](), os.fsync, Path.replace
+
+    def remember(number: int) -> None:
+        on_disk.add(os.fstat(number).st_ino)
+        fsync(number)
+
+    def check(path: Path, target: Path) -> Path:
+        assert path.stat().st_ino in on_disk
+        return replace(path, target)
+
+    monkeypatch.setattr("model.resumption.os.fsync", remember)
+    monkeypatch.setattr(Path, "replace", check)
+    with ResumableFile(tmp_path / "out", {}, tmp_path / "made_by") as file:
+        file.write(b"one\n", 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made_by", "out"]
+
+
+def test_a_second_process_leaves_alone_what_another_one_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.resumption.COMMIT_SECONDS", 0)
+    target = tmp_path / "out"
+    with ResumableFile(target, {"input": 1}) as first:
+        first.write(b"one\n", 1)
+        for run in ({"input": 1}, {"input": 2}):
+            with pytest.raises(InputError, match=r"output '.*out' is being written by another process"):
+                ResumableFile(target, run).__enter__()
+        first.write(b"two\n", 1)
+    assert target.read_bytes() == b"one\ntwo\n"
+
+
+def test_a_second_process_leaves_alone_what_another_one_has_just_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one ends after the second one has opened the file, and before it has the lock."""
+    target, lock = tmp_path / "out", fcntl.flock
+    first = ResumableFile(target, {}).__enter__()
+    first.write(b"one\n", 1)
+
+    def lock_late(file: IO[bytes], how: int) -> None:
+        first.__exit__(None, None, None)
+        lock(file, how)
+
+    monkeypatch.setattr("model.resumption.fcntl.flock", lock_late)
+    with pytest.raises(InputError, match=r"output '.*out' exists; remove it or give another name"):
+        ResumableFile(target, {}).__enter__()
+    assert target.read_bytes() == b"one\n"
+
+
+def test_the_lock_holds_until_the_file_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace = Path.replace
+
+    def check(path: Path, target: Path) -> Path:
+        if path.suffix == ".partial":
+            with path.open("ab") as other, pytest.raises(BlockingIOError):
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", check)
+    with ResumableFile(tmp_path / "out", {}) as file:
+        file.write(b"one\n", 1)
+    assert (tmp_path / "out").exists()
+
+
+def test_a_disk_that_stays_full_is_one_sentence(tmp_path: Path) -> None:
+    """Also when what did not fit is tried again at the end."""
+    program = """
+import resource, sys
+from pathlib import Path
+from model.errors import InputError
+from model.resumption import ResumableFile
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+try:
+    with ResumableFile(Path(sys.argv[1]), {}) as file:
+        file.write(b"x" * 1000, 1)
+except InputError as error:
+    print(error)
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "out")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.stderr == ""
+    assert ended.stdout == f"output {str(tmp_path / 'out')!r} cannot be written (File too large)\n"
+
+
 def test_a_full_disk_costs_nothing_but_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
@@ -154,11 +254,15 @@ def test_a_full_disk_costs_nothing_but_time(tmp_path: Path, monkeypatch: pytest.
 def test_another_input_does_not_continue_what_was_begun(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = write(tmp_path / "in.txt", b"fine\n\xff\n")
-    assert classify(folder, source, tmp_path / "out.jsonl") == 2
+    for content in (b"\xff\n", b"fine\n\xff\n"):  # nothing comes of the first
+        source = write(tmp_path / "in.txt", content)
+        assert classify(folder, source, tmp_path / "out.jsonl") == 2
+        assert f"line {len(content.splitlines())} is not UTF-8" in capsys.readouterr().err
     write(source, b"other\nfine\n")
     assert classify(folder, source, tmp_path / "out.jsonl") == 2
-    assert "was begun with another input; remove it to begin anew" in capsys.readouterr().err
+    assert "out.jsonl.partial' was begun with another input; remove it to begin anew" in capsys.readouterr().err
+    (tmp_path / "out.jsonl.partial").unlink()
+    assert classify(folder, source, tmp_path / "out.jsonl") == 0
 
 
 def test_a_folder_is_scored_file_by_file_and_continued(
@@ -173,6 +277,7 @@ def test_a_folder_is_scored_file_by_file_and_continued(
     assert classify(folder, source, target) == 2
     assert "1 of 3 files are not complete; the first: " in capsys.readouterr().err
     assert sorted(path.name for path in target.iterdir()) == [
+        ".runs",
         "a.csv",
         "b.txt.jsonl",
         "c.jsonl.partial",
@@ -182,6 +287,47 @@ def test_a_folder_is_scored_file_by_file_and_continued(
     assert classify(folder, source, target, "--on_error", "skip") == 0
     assert (target / "a.csv").stat().st_mtime_ns == before
     assert len(read(target / "a.csv")) == len(ROWS)
+
+
+def test_outputs_of_a_folder_are_kept_only_of_the_same_run(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, target = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for name in ("a.csv", "b.csv"):
+        write(source / name, content_of(ROWS, ".csv"))
+    assert classify(folder, source, target) == 0
+    made = (target / "a.csv").read_bytes()
+    other = write_checkpoint(tmp_path / "other", num_filters=5)
+    capsys.readouterr()
+    for checkpoint, flags, changed in ((other, (), "checkpoint"), (folder, ("--top_k", "1"), "top_k")):
+        assert classify(checkpoint, source, target, *flags) == 2
+        told = capsys.readouterr().err
+        assert f"a.csv' was made with another {changed}; remove it or give another --output" in told
+        assert "2 of 2 files are not complete" in told
+    write(source / "a.csv", content_of(ROWS[:2], ".csv"))
+    assert classify(folder, source, target) == 2
+    told = capsys.readouterr().err
+    assert "a.csv' was made with another input; remove it or give another --output" in told
+    assert "b.csv: was complete before" in told
+    assert (target / "a.csv").read_bytes() == made
+    (target / "a.csv").unlink()
+    assert classify(folder, source, target) == 0
+    assert len(read(target / "a.csv")) == 2
+    (target / ".runs" / "a.csv.json").unlink()
+    assert classify(folder, source, target) == 2
+    assert "a.csv' exists, and no record says what made it; remove it" in capsys.readouterr().err
+
+
+def test_a_folder_is_not_its_own_output(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    write(source / "a.csv", content_of(ROWS, ".csv"))
+    (tmp_path / "link").symlink_to(source)
+    for target in (source, source / ".." / "in", tmp_path / "link"):
+        assert classify(folder, source, target) == 2
+        assert f"output must be another folder than the input, got '{target}'" in capsys.readouterr().err
+    assert [path.name for path in source.iterdir()] == ["a.csv"]
 
 
 @pytest.mark.slow

@@ -1,15 +1,19 @@
 """`textcnn-classify --output`: every kind of file, rows kept, bad rows told."""
 
+import io
 import json
 import math
 import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from model.__main__ import main
 from model.classifier import TextClassifier
+from model.rows import first_repeated
 from tests.checkpoints import TEXTS, write_checkpoint
 from tests.scored import ROWS, classify, content_of, read, write
 
@@ -76,6 +80,64 @@ def test_an_empty_file_has_no_texts(folder: Path, tmp_path: Path) -> None:
         assert (tmp_path / f"{name}.jsonl").read_bytes() == b""
 
 
+def test_a_table_without_rows_keeps_its_header(folder: Path, tmp_path: Path) -> None:
+    results = ["predicted_label", "predicted_score", "predicted_scores", "predicted_abstained"]
+    contents = {"in.csv": b"id,text\n", "bad.csv": b"id,text\nshort\n", "in.parquet": _no_rows()}
+    for name, content in contents.items():
+        source, target = write(tmp_path / name, content), tmp_path / f"{name}.out.csv"
+        assert classify(folder, source, target, "--on_error", "skip") == 0
+        assert target.read_text().split("\n")[0].strip().split(",") == ["id", "text", *results]
+        assert read(target) == []
+    assert classify(folder, write(tmp_path / "in.txt", b""), tmp_path / "texts.csv") == 0
+    assert (tmp_path / "texts.csv").read_bytes() == b"text,label,score,scores,abstained\r\n"
+
+
+def _no_rows() -> bytes:
+    file = io.BytesIO()
+    parquet.write_table(pyarrow.table({"id": pyarrow.array([], "int64"), "text": pyarrow.array([], "string")}), file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("name", ["OUT.CSV.GZ", "out.jsonl.Gz"])
+def test_an_ending_in_capitals_is_compressed_too(folder: Path, tmp_path: Path, name: str) -> None:
+    source = write(tmp_path / "in.csv", content_of(ROWS, ".csv"))
+    assert classify(folder, source, tmp_path / name) == 0
+    lower = (tmp_path / name).rename(tmp_path / name.lower().replace("out", "found"))
+    assert len(read(lower)) == len(ROWS)
+
+
+def test_a_gzip_of_nothing_is_a_gzip(folder: Path, tmp_path: Path) -> None:
+    assert classify(folder, write(tmp_path / "in.txt", b""), tmp_path / "out.jsonl.gz") == 0
+    assert (tmp_path / "out.jsonl.gz").read_bytes() != b""
+    assert read(tmp_path / "out.jsonl.gz") == []
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (pyarrow.array([3_000_000], pyarrow.date32()), "date value out of range"),  # in the year 10183
+        (pyarrow.array([0], pyarrow.timestamp("us", "+25:00")), ""),
+    ],
+)
+def test_what_python_cannot_hold_of_a_parquet_file_is_one_sentence(
+    folder: Path, tmp_path: Path, values: pyarrow.Array, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "in.parquet"
+    parquet.write_table(pyarrow.table({"text": ["fine"], "day": values}), source)
+    assert classify(folder, source, tmp_path / "out.csv") == 2
+    error = capsys.readouterr().err
+    assert f"error: input '{source}' has a value in column 'day' that Python cannot hold ({reason}" in error
+    assert error.count("\n") == 1
+
+
+def test_a_bad_row_of_a_parquet_file_is_a_row_however_the_ending_is_written(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write(tmp_path / "IN.PARQUET", content_of([{"text": 5}], ".parquet"))
+    assert classify(folder, source, tmp_path / "out.csv") == 2
+    assert "IN.PARQUET: row 1 'text' must be a string, got int" in capsys.readouterr().err
+
+
 BAD = {
     "in.jsonl": (
         content_of(BEFORE, ".jsonl")
@@ -126,7 +188,7 @@ def test_bad_rows_are_told_with_their_lines_and_skipped_or_end_it(
         ("latin.csv", "out.csv", ("--text_column", "t"), "has no column 't'; found text, caf?"),
         ("twice.csv", "out.csv", (), "has the column 'id' twice"),
         ("scored.csv", "out.csv", (), "column 'predicted_label' of the input has the name of a result; rename it"),
-        (".", "in.csv", (), "must be a folder that can be written (File exists)"),
+        (".", "in.csv", (), "must be a folder that can be written (Not a directory)"),
     ],
 )
 def test_mistakes_are_one_sentence(
@@ -160,6 +222,22 @@ def test_numbers_and_bytes_of_a_parquet_file_become_what_json_can_say(folder: Pa
     assert (found["weight"], found["photo"]) == (None, "_wA=")
     assert classify(folder, source, tmp_path / "out.csv") == 0
     assert read(tmp_path / "out.csv")[0]["photo"] == "_wA="
+
+
+def test_names_are_compared_with_few_others() -> None:
+    class Name(str):
+        __slots__ = ()
+        __hash__ = str.__hash__
+        compared = 0
+
+        def __eq__(self, other: object) -> bool:
+            Name.compared += 1
+            return str.__eq__(self, other)
+
+    names = [Name(f"{number}.csv") for number in range(500)]
+    assert first_repeated(names) is None
+    assert first_repeated([*names, *names[7:]]) == "7.csv"
+    assert Name.compared < 10 * len(names)
 
 
 def test_two_files_of_a_folder_never_become_one(

@@ -106,6 +106,20 @@ def test_requests_that_come_during_a_pass_share_the_next_one() -> None:
     run(scenario())
 
 
+def test_no_more_characters_wait_than_there_is_memory_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.batcher._WAITING_CHARACTERS", 10)
+
+    async def scenario() -> None:
+        bench = Bench()
+        first = await bench.send("a" * 20)  # one always fits
+        with pytest.raises(ServiceError, match="at most 10 characters may be in flight, 20 are and 1 more came"):
+            await (await bench.send("b"))
+        await bench.answer_all([first])
+        await bench.answer_all([await bench.send("c" * 9), await bench.send("d")])
+
+    run(scenario())
+
+
 def test_no_pass_has_more_characters_than_a_worker_reads_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.batcher._PASS_CHARACTERS", 10)
 

@@ -37,6 +37,23 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return wanted
 
 
+def test_mistakes_of_the_caller_are_told() -> None:
+    with pytest.raises(ValueError, match="retries must be at least 0, got -1"):
+        Client(URL, retries=-1)
+    asked: list[bytes] = []
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        asked.append(request.content)
+        return httpx.Response(422, json={"error": "body: a lone surrogate", "error_type": "validation"})
+
+    with (
+        Client(URL, transport=httpx.MockTransport(refuse)) as client,
+        pytest.raises(ClassificationError, match="lone surrogate"),
+    ):
+        client.predict("\ud800")
+    assert b"\\ud800" in asked[0]
+
+
 def ask_both(handler: Callable[[], Handler], **options: Any) -> list[Reply | Exception]:
     """What the blocking and the asynchronous client make of the same service."""
     outcomes: list[Reply | Exception] = []

@@ -237,6 +237,21 @@ def test_the_death_of_an_api_process_ends_the_service(checkpoint: Path) -> None:
         assert eventually(lambda: group_is_empty(started.process.pid))
 
 
+def test_a_request_whose_worker_has_just_died_is_answered_before_the_end(checkpoint: Path) -> None:
+    """The main process learns of the death and of its own end at the same time."""
+    with faulty(checkpoint) as started, ThreadPoolExecutor(1) as pool:
+        (pid,) = workers(started)
+        started.process.send_signal(signal.SIGSTOP)
+        os.kill(pid, signal.SIGKILL)
+        request = pool.submit(post, started, "a")
+        assert eventually(lambda: metric(started, "textcnn_requests_in_flight") == 1)
+        started.process.send_signal(signal.SIGTERM)
+        started.process.send_signal(signal.SIGCONT)
+        assert labels(request.result()) == ["a"]
+        assert started.process.wait(20) == 0
+        assert eventually(lambda: group_is_empty(started.process.pid))
+
+
 def test_a_killed_worker_is_replaced_and_no_request_lost(checkpoint: Path) -> None:
     """The real classifier, whose libraries take seconds to import: the process that workers fork from has them."""
     with server(checkpoint) as started, ThreadPoolExecutor(8) as pool:

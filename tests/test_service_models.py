@@ -178,9 +178,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def running(folders: dict[str, Path]) -> Iterator[RunningServer]:
     """The first checkpoint twice, once as the shadow; each with two workers, known to two API processes."""
-    names = [f"a={folders['first']}", f"b={folders['second']}", f"c={folders['first']}"]
+    others = [f"b={folders['second']}", f"c={folders['first']}"]
     flags = ("--shadow", "c", "--api_servers", "2", "--workers_per_device", "2", "--max_batch_size", "8")
-    with server(folders["first"], "--checkpoint", *names, *flags, TEXTCNN_ADMIN_KEY="admin") as started:
+    with server(f"a={folders['first']}", "--checkpoint", *others, *flags, TEXTCNN_ADMIN_KEY="admin") as started:
         assert started.greeting.startswith("Serving a, b, c (shadow) on ")
         yield started
         assert started.stop() == 0

@@ -1,5 +1,6 @@
 """Another checkpoint takes over while requests are answered, each by one of the two; a broken one changes nothing."""
 
+import os
 import shutil
 import signal
 import threading
@@ -15,7 +16,7 @@ import pytest
 from model.classifier import TextClassifier
 from service.config import Limits
 from tests.checkpoints import TEXTS, write_checkpoint
-from tests.servers import FakeClassifier, RunningServer, application, eventually, run, server
+from tests.servers import FakeClassifier, RunningServer, application, eventually, group_size, run, server
 
 ADMIN = {"X-API-Key": "admin"}
 
@@ -136,3 +137,54 @@ def test_a_swap_under_load_loses_no_request_and_mixes_no_answers(folders: dict[s
     for reply in replies:
         scores = [prediction["score"] for prediction in reply["predictions"]]
         assert scores == pytest.approx(expected[reply["model"]["revision"]], abs=1e-5)
+
+
+def kill_a_worker(running: RunningServer) -> None:
+    """Another one is ready in its place when this returns."""
+    with running.client() as client:
+        before = {worker["pid"] for worker in client.get("/info").json()["workers"]}
+        os.kill(min(before), signal.SIGKILL)
+        assert eventually(lambda: min(before) not in pids(client) and len(pids(client)) == len(before), 30)
+
+
+def pids(client: httpx.Client) -> set[int]:
+    return {worker["pid"] for worker in client.get("/info").json()["workers"]}
+
+
+@pytest.mark.slow
+def test_a_worker_that_takes_a_dead_ones_place_never_brings_another_revision(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    """A link that has moved waits for the reload; where its folder has gone, all workers get what is there."""
+    folder, served = Path(shutil.copytree(folders["old"], tmp_path / "first")), tmp_path / "served"
+    served.symlink_to(folder)
+    old, new = (TextClassifier.from_pretrained(folders[name], "cpu").revision for name in ("old", "new"))
+    with server(served, "--workers_per_device", "2") as running, clients(running) as replies:
+        served.unlink()
+        served.symlink_to(folders["new"])
+        kill_a_worker(running)
+        begin = len(replies)
+        assert eventually(lambda: len(replies) > begin + 50)
+        assert {reply["model"]["revision"] for reply in replies} == {old}
+
+        shutil.rmtree(folder)
+        kill_a_worker(running)
+        assert eventually(lambda: revision(running) == new)
+        begin = len(replies)
+        assert eventually(lambda: len(replies) > begin + 50)
+        assert {reply["model"]["revision"] for reply in replies[begin + 8 :]} == {new}
+
+
+@pytest.mark.slow
+def test_a_signal_during_a_reload_is_not_forgotten(folders: dict[str, Path], tmp_path: Path) -> None:
+    served = tmp_path / "served"
+    served.symlink_to(folders["old"])
+    new = TextClassifier.from_pretrained(folders["new"], "cpu").revision
+    with server(served) as running:
+        before = group_size(running.process.pid)
+        running.process.send_signal(signal.SIGHUP)
+        assert eventually(lambda: group_size(running.process.pid) > before)  # the worker that loads the old one
+        served.unlink()
+        served.symlink_to(folders["new"])
+        running.process.send_signal(signal.SIGHUP)
+        assert eventually(lambda: revision(running) == new, 30)

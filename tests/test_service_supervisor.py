@@ -43,3 +43,22 @@ def test_a_worker_that_cannot_load_does_not_keep_another_from_being_restarted(mo
     server.inference_workers[0] = process()  # another checkpoint takes the place of the first
     supervisor._step()
     assert crashing not in supervisor._due
+
+
+def test_the_first_death_of_a_worker_costs_no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that the service has started with have been ready, though others have read their reports."""
+    monkeypatch.setattr("service.supervisor._RESTART_PAUSE_S", 1e6)
+    monkeypatch.setattr("service.supervisor.threading.Thread", lambda **_: SimpleNamespace(start=lambda: None))
+    started: list[int] = []
+
+    def launch(_: object, index: int) -> BaseProcess:
+        started.append(index)
+        return process()
+
+    server = SimpleNamespace(
+        inference_workers=[process()], reports=WorkerReports(), lit_api=None, launch_single_inference_worker=launch
+    )
+    supervisor = Supervisor(server, [], Metrics(), lambda: None)
+    supervisor.watch([])
+    supervisor._step()
+    assert started == [0]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 from rich.console import Console
 
 from model.classifier import TextClassifier
@@ -68,19 +69,27 @@ def test_no_text_steers_the_terminal() -> None:
     assert shaded("\x1b[2Jre\x07d\u202e\nx", Prediction("a")).plain == "[2Jred x"
 
 
+def test_bars_beside_chinese_labels_begin_in_one_column() -> None:
+    scores = {"退款": 0.5, "delivery": 0.3, "什么时候到": 0.2}  # 4, 8 and 10 cells
+    lines = [line.plain for line in answer_lines(Prediction("退款", 0.5, scores, abstained=False))]
+    assert [cell_len(line[: line.index("█")]) for line in lines] == [4 + 10 + 1] * 3
+
+
 @pytest.mark.slow
-def test_terminals_get_the_display_and_pipes_get_json(tmp_path: Path) -> None:
-    folder = str(write_checkpoint(tmp_path))
-    program = f"import sys; from model.__main__ import main; sys.exit(main({['--checkpoint', folder, TEXTS[0]]!r}))"
+@pytest.mark.parametrize(("encoding", "bar"), [("utf-8", "█"), ("latin-1", "?")])
+def test_terminals_get_the_display_and_pipes_get_json(tmp_path: Path, encoding: str, bar: str) -> None:
+    """Whatever the terminal's encoding can say; JSON is UTF-8."""
+    command = [sys.executable, "-m", "model", "--checkpoint", str(write_checkpoint(tmp_path)), TEXTS[3]]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
     controller, terminal = pty.openpty()
-    subprocess.run([sys.executable, "-c", program], stdout=terminal, check=True)
+    subprocess.run(command, stdout=terminal, check=True, env=environment)
     os.close(terminal)
-    shown = os.read(controller, 100_000).decode()
+    shown = os.read(controller, 100_000).decode(encoding)
     os.close(controller)
-    assert "█" in shown
+    assert bar * 5 in shown
     assert "%" in shown
-    piped = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=True).stdout
-    assert json.loads(piped)["text"] == TEXTS[0]
+    piped = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=environment).stdout
+    assert json.loads(piped)["text"] == TEXTS[3]
 
 
 @pytest.mark.parametrize("problem_type", ["single_label_classification", "regression"])

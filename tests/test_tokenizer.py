@@ -120,6 +120,11 @@ def test_unknown_kind_and_blank_texts_are_mistakes() -> None:
         train_tokenizer(["  ", "\n"], "word", 10)
 
 
+def test_a_vocabulary_without_room_for_every_character_is_a_mistake() -> None:
+    with pytest.raises(InputError, match="vocab_size must have room for every character of the texts, got 10"):
+        train_tokenizer(CORPUS, "unigram", 10)
+
+
 def test_a_folder_without_tokenizer_is_a_mistake(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="tokenizer must be a folder or a hub name of a tokenizer, got"):
         load_pretrained_tokenizer(str(tmp_path))

@@ -1,6 +1,7 @@
 """`textcnn-train` as a user meets it: files in, checkpoint out."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from sklearn.metrics import f1_score
 from model.classifier import TextClassifier
 from tests.conftest import TINY, labelled_texts, multi_labelled_texts, train, write_json_lines
 from training.config import parse
+from training.config_training import TextCnnTrainingArguments
 from training.data import load_data
 from training.output import OutputFolder
 from training.run import train as train_in_process
@@ -51,7 +53,8 @@ def test_report_says_what_was_learnt_and_how(checkpoint: Path) -> None:
     assert content["train"]["best_epoch"] in range(1, 9)
     assert content["arguments"]["model"]["num_filters"] == 8
     assert content["arguments"]["training"]["seed"] == 7
-    assert "bf16" not in content["arguments"]["training"]  # at transformers' default
+    flags = {field.name for field in fields(TextCnnTrainingArguments) if field.init}
+    assert set(content["arguments"]["training"]) == flags  # those at their default too
     assert set(content["versions"]) >= {"python", "torch", "transformers"}
 
 

@@ -77,8 +77,18 @@ def test_several_classes_are_held_out_by_the_rarest() -> None:
 
 
 def test_too_few_rows_to_hold_out() -> None:
-    with pytest.raises(InputError, match="2 rows are too few to hold out validation rows"):
-        hold_out(Split("rows", ["x", "y"], ["a", "b"]), 0.1, 0)
+    message = r"rows: 20 rows \(different texts: 2\) are too few to hold out validation rows"
+    with pytest.raises(InputError, match=message):
+        hold_out(Split("rows", ["x", "y"] * 10, ["a", "b"] * 10), 0.1, 0)
+
+
+def test_held_out_rows_know_where_they_stood() -> None:
+    split = Split("rows", [str(number) for number in range(200)], ["a", "b"] * 100)
+    for part in hold_out(split, 0.1, 0):
+        assert [part.row(index) for index in range(len(part))] == [int(text) for text in part.texts]
+        again = part.select([3, 1], "again")
+        assert [again.row(0), again.row(1)] == [int(text) for text in again.texts]
+    assert split.row(7) == 7
 
 
 def test_holding_out_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -103,6 +113,45 @@ def test_numbers_pose_a_regression_and_it_is_said(tmp_path: Path, caplog: pytest
     data = load(tmp_path, [{"text": f"text {number}", "label": number / 2} for number in range(40)])
     assert (data.problem_type, data.labels) == ("regression", ["label"])
     assert "'label' holds numbers: regression" in caplog.text
+
+
+def test_a_cell_that_makes_classes_of_numbers_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "training")
+    path = tmp_path / "train.csv"
+    cells = ["n/a" if number == 3 else number / 2 for number in range(40)]
+    path.write_text("text,label\n" + "".join(f"text {number},{cell}\n" for number, cell in enumerate(cells)))
+    files: dict[str, Any] = {"train_file": [str(path)], "validation_file": [str(path)]}
+    assert len(load_data(DataArguments(**files), seed=1).labels) == 40
+    assert f"{path}, row 4: label 'n/a' is no number, nearly all others are: classes" in caplog.text
+    caplog.clear()
+    load_data(DataArguments(**files, problem_type="single_label_classification"), seed=1)
+    assert "is no number" not in caplog.text
+
+
+def test_lists_of_zeros_and_ones_name_no_classes(tmp_path: Path) -> None:
+    rows = [{"text": f"text {number}", "labels": [number % 2, 1 - number % 2]} for number in range(30)]
+    with pytest.raises(InputError, match=r"train\.jsonl: labels must name the classes .* every row has '0', '1'$"):
+        load(tmp_path, rows)
+
+
+def write_fasttext(path: Path, *labels: str) -> list[str]:
+    path.write_text("".join(f"{prefix} text {number}\n" for number, prefix in enumerate(labels)))
+    return [str(path)]
+
+
+def test_one_label_a_line_can_be_several_labels(tmp_path: Path) -> None:
+    train = write_fasttext(tmp_path / "train.txt", *["__label__a", "__label__b"] * 20)
+    several = write_fasttext(tmp_path / "several.txt", "__label__a", "__label__a __label__b")
+    files: dict[str, Any] = {"train_file": train, "validation_file": several}
+    data = load_data(DataArguments(**files, problem_type="multi_label_classification"), seed=1)
+    assert data.train.targets[:2] == [("a",), ("b",)]
+    assert data.validation.targets == [("a",), ("a", "b")]
+    with pytest.raises(InputError) as caught:
+        load_data(DataArguments(**files), seed=1)
+    assert str(caught.value) == (
+        f"{tmp_path / 'several.txt'}, line 2: label must be one class, got ['a', 'b'] "
+        "(for several give --problem_type multi_label_classification)"
+    )
 
 
 def test_a_column_of_lists_named_labels_is_found(tmp_path: Path) -> None:

@@ -41,6 +41,16 @@ def test_logits_and_gradients_are_those_of_the_convolutions(
         torch.testing.assert_close(found, wanted)
 
 
+def test_a_batch_without_texts_has_gradients_of_zero() -> None:
+    """The share of a process in a last step with fewer texts than processes."""
+    network = build_network(TextCnnShape(vocab_size=VOCABULARY, embedding_dim=4, num_filters=6)).train()
+    pool_by_distinct_tokens(network.requires_grad_(True))
+    logits, *found = gradients(network, torch.zeros(0, 3, dtype=torch.long), torch.zeros(0, 3, dtype=torch.bool))
+    assert len(logits) == 0
+    assert all(parameter.grad is not None for parameter in network.parameters())
+    assert not any(gradient.any() for gradient in found)
+
+
 @given(st.integers(1, 70), st.integers(1, 40), st.integers(1, 90))
 @settings(deadline=None)
 def test_products_and_gradients_of_onednn_are_torchs(rows: int, columns: int, outputs: int) -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 from torch import allclose
+from transformers import BertForSequenceClassification
 
 from tests.conftest import TINY, labelled_texts, train, write_json_lines
+from tests.teachers import save_tokenizer, tiny_bert
 
 pytestmark = pytest.mark.slow
 
@@ -52,6 +54,31 @@ def test_two_processes_learn_what_one_does_with_twice_the_batch(tmp_path: Path) 
     assert done.stdout.count("serve it:") == 1
     assert len(list((tmp_path / "two" / "tensorboard").rglob("events.*"))) == 1
     assert done.stderr.count("max_length 8 tokens") == 1
+
+
+def test_a_process_whose_share_of_the_last_step_is_empty(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    rows = labelled_texts()[:129]  # 4 x 32 + 1
+    file = str(write_json_lines(tmp_path / "texts.jsonl", rows))
+    flags = (*SAME, "--train_file", file, "--validation_file", file)
+    whole = train(tmp_path / "one", rows, *flags, "--per_device_train_batch_size", "32")
+    done = torchrun(tmp_path / "two", *flags)
+    assert done.returncode == 0, done.stderr
+    expected, found = (load_file(folder / "model.safetensors") for folder in (whole, tmp_path / "two" / "checkpoint"))
+    for name, tensor in expected.items():
+        assert allclose(found[name], tensor, atol=TOLERANCE), (name, (found[name] - tensor).abs().max())
+
+
+def test_a_teacher_of_two_processes_is_reported_by_one(tmp_path: Path) -> None:
+    teacher = tmp_path / "teacher"
+    BertForSequenceClassification(tiny_bert(save_tokenizer(teacher), num_labels=3)).save_pretrained(teacher)
+    more = ("--augmented_copies", "1", "--cache_dir", str(tmp_path / "cache"), "--num_train_epochs", "1")
+    done = torchrun(tmp_path, "--teacher", str(teacher), *more)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "checkpoint" / "metrics.json").read_text())["distillation"]
+    assert set(report) >= {"validation", "test", "texts_per_second", "parameters"}
+    assert done.stdout.count("serve it:") == 1
 
 
 def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:

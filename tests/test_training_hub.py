@@ -36,28 +36,42 @@ def test_a_folder_trains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_without_training_split(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, "test")
     with pytest.raises(InputError, match=r"has no split 'train'; found test"):
-        read_dataset(str(folder), None)
+        read_dataset(str(folder), None, "label")
 
 
 def test_absent_dataset(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"dataset: cannot load '.*absent'"):
-        read_dataset(str(tmp_path / "absent"), None)
+        read_dataset(str(tmp_path / "absent"), None, "label")
+
+
+def test_a_script_is_no_dataset(tmp_path: Path) -> None:
+    folder = tmp_path / "scripted"
+    folder.mkdir()
+    (folder / "scripted.py").write_text("import datasets\n")
+    with pytest.raises(InputError, match=r"dataset: cannot load '.*scripted': Dataset scripts are no longer supported"):
+        read_dataset(str(folder), None, "label")
 
 
 def test_numbered_classes_become_names_and_hidden_splits_are_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     label = ClassLabel(names=["no", "yes"])
-    features = Features({"text": Value("string"), "label": label, "tags": Sequence(label)})
+    features = Features({"text": Value("string"), "label": label, "other": label, "tags": Sequence(label)})
 
     def split(numbers: list[int]) -> Dataset:
         texts = [f"text {number}" for number in numbers]
-        rows = {"text": texts, "label": numbers, "tags": [[number] if number >= 0 else [] for number in numbers]}
+        withheld = [-1] * len(numbers)
+        rows = {
+            "text": texts,
+            "label": numbers,
+            "other": withheld,
+            "tags": [[number] if number >= 0 else [] for number in numbers],
+        }
         return Dataset.from_dict(rows, features=features)
 
     loaded = {"train": split([1, 0, -1]), "dev": split([0]), "test": split([-1, -1])}
     monkeypatch.setattr("datasets.load_dataset", lambda *_: loaded)
-    tables = read_dataset("name", None)
+    tables = read_dataset("name", None, "label")
     assert set(tables) == {"train", "validation"}
     assert list(tables["train"].columns["label"]) == ["yes", "no", None]
     assert list(tables["train"].columns["tags"]) == [["yes"], ["no"], []]

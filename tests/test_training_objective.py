@@ -55,10 +55,10 @@ def test_balanced_weights_are_those_of_scikit_learn() -> None:
 
 
 def test_weights_of_several_labels_balance_presence_and_absence() -> None:
-    labels = np.array([[1, 0], [0, 0], [0, 1], [1, 0]], dtype=np.float32)
-    weights = class_weights(["balanced"], ["a", "b"], labels, MULTI)
+    labels = np.array([[1, 0, 1], [0, 0, 1], [0, 1, 1], [1, 0, 1]], dtype=np.float32)
+    weights = class_weights(["balanced"], ["a", "b", "always"], labels, MULTI)
     assert weights is not None
-    assert weights.tolist() == [1, 3]
+    assert weights.tolist() == [1, 3, 1]  # the last one lacks nothing to balance, and must be learnt
 
 
 def test_given_weights_name_their_classes() -> None:

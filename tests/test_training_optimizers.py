@@ -127,6 +127,7 @@ def test_row_sparse_updates_are_chosen_where_they_pay() -> None:
         (["--optim", "rmsprop", "--momentum", "0.5"], RMSprop, {"momentum": 0.5}),
         (["--optim", "adam", "--adam_beta1", "0.8"], Adam, {"betas": (0.8, 0.999), "lr": 0.002}),
         (["--optim", "adadelta"], Adadelta, {"lr": 1.0, "rho": 0.95}),
+        (["--optim", "adadelta", "--optim_args", "rho=0.1, eps=1"], Adadelta, {"lr": 1.0, "rho": 0.1, "eps": 1.0}),
         ([], AdamW, {"lr": 0.002, "fused": True}),
     ],
 )
@@ -143,6 +144,9 @@ def test_plain_flags_choose_the_optimizer(flags: list[str], kind: type[Optimizer
         (["--optim", "adamx"], "optim must be one of adam, adadelta, "),
         (["--optim", "adam", "--momentum", "0.9"], "momentum is for the optimizers sgd and rmsprop, got adam"),
         (["--optim", "sgd", "--nesterov"], "nesterov is for the momentum of sgd"),
+        (["--optim", "adadelta", "--optim_args", "rh=0.1"], "optim_args: adadelta takes rho, eps, got 'rh'"),
+        (["--optim", "adam", "--optim_args", "eps=1"], "optim_args: adam has --adam_beta1, .* instead, got 'eps'"),
+        (["--optim_args", "eps=1"], "optim_args: adamw_torch_fused has --adam_beta1, .* instead, got 'eps'"),
         (["--max_norm", "0"], "max_norm must be above 0, got 0.0"),
     ],
 )
@@ -214,6 +218,10 @@ def test_what_cannot_be_made_costs_no_earlier_result(tmp_path: Path, capsys: pyt
         (
             "--lr_scheduler_type cosine_with_min_lr",
             "lr_scheduler_type: cosine_with_min_lr cannot be made: One of min_lr",
+        ),
+        (
+            "--optim adadelta --optim_args rho=x",
+            "optim: adadelta cannot be made: could not convert string to float: 'x'",
         ),
         ("--sampler_num_samples 3 --dataloader_drop_last", "dataloader_drop_last leaves no step"),
         ("--sampler weighted --sampler_replacement false", "sampler_num_samples must be below the 130 training rows"),

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from model.errors import InputError, UnwritableError
 from tests.conftest import TINY, labelled_texts, write_json_lines
 from training.__main__ import main
-from training.output import OutputFolder
+from training.output import OutputFolder, best_so_far
 
 
 def fill(folder: Path, *names: str, model_type: str = "textcnn") -> Path:
@@ -44,9 +44,20 @@ def test_absent_and_empty_folders_are_fine(tmp_path: Path, overwrite: bool) -> N
 
 def test_non_empty_folder_needs_a_flag(tmp_path: Path) -> None:
     fill(tmp_path, *FINISHED)
-    with pytest.raises(InputError, match=r"is not empty; --overwrite_output_dir .* --resume_from_checkpoint true"):
+    with pytest.raises(InputError, match=r"is not empty; --overwrite_output_dir replaces an earlier training$"):
         OutputFolder.checked(tmp_path, False, None)
     assert names(tmp_path) == set(FINISHED)
+
+
+@pytest.mark.parametrize(
+    ("begun", "searches"), [("checkpoint-7/trainer_state.json", False), (".writing-search/trials.json", True)]
+)
+def test_only_what_was_begun_can_be_gone_on_with(tmp_path: Path, begun: str, searches: bool) -> None:
+    fill(tmp_path, *FINISHED, begun)
+    with pytest.raises(InputError, match=r"an earlier training, --resume_from_checkpoint true goes on with it$"):
+        OutputFolder.checked(tmp_path, False, None, searches)
+    with pytest.raises(InputError, match=r"replaces an earlier training$"):
+        OutputFolder.checked(tmp_path, False, None, not searches)
 
 
 def test_overwriting_deletes_only_when_training_begins(tmp_path: Path) -> None:
@@ -99,13 +110,36 @@ def test_a_folder_that_another_training_goes_on_in_is_not_its_own(tmp_path: Path
     assert (names(begun), names(other)) == ({"checkpoint-9/trainer_state.json"}, set())
 
 
-def test_resuming_keeps_checkpoints_and_foreign_files(tmp_path: Path) -> None:
+def test_resuming_keeps_earlier_checkpoints_and_foreign_files(tmp_path: Path) -> None:
     states = ("checkpoint-9/trainer_state.json", "checkpoint-10/trainer_state.json")
     fill(tmp_path, *FINISHED, *states, "checkpoint-11/model.safetensors", "notes.txt", ".writing-checkpoint/x")
     folder = OutputFolder.checked(tmp_path, False, "true")
     assert folder.resume_from == tmp_path / "checkpoint-10"  # the last complete one, by number
     folder.begin()
-    assert names(tmp_path) == {*states, "checkpoint-11/model.safetensors", "notes.txt"}
+    assert names(tmp_path) == {*states, "notes.txt"}
+
+
+def test_resuming_from_an_earlier_checkpoint_deletes_those_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = [f"out/checkpoint-{number}/trainer_state.json" for number in (2, 9, 10, 11)]
+    fill(tmp_path, *states)
+    monkeypatch.chdir(tmp_path)
+    folder = OutputFolder.checked(Path("out"), False, str(tmp_path / "out" / "checkpoint-9"))
+    assert folder.resume_from == Path("out/checkpoint-9")  # spelt as the folder is
+    folder.begin()
+    assert names(tmp_path) == set(states[:2])
+
+
+def test_the_best_checkpoint_is_beside_the_last_or_where_it_was(tmp_path: Path) -> None:
+    old, new = tmp_path / "old" / "checkpoint-3", fill(tmp_path / "new" / "checkpoint-8", "weights")
+    for recorded in (None, str(old)):
+        (new / "trainer_state.json").write_text(json.dumps({"best_model_checkpoint": recorded}), encoding="utf-8")
+        assert best_so_far(new) == (recorded and new.with_name("checkpoint-3"))
+    fill(old, "weights")  # of a training that went on in another folder
+    assert best_so_far(new) == old
+    fill(new.with_name("checkpoint-3"), "weights")
+    assert best_so_far(new) == new.with_name("checkpoint-3")
 
 
 def test_resuming_from_a_folder_elsewhere(tmp_path: Path) -> None:

@@ -86,6 +86,12 @@ def test_tsv_with_quotes_as_spreadsheets_write_them(tmp_path: Path) -> None:
     assert columns_of(path) == [['he said "no"\nand left', "plain"], ["a", "b"]]
 
 
+def test_tsv_with_tabs_in_quotes(tmp_path: Path) -> None:
+    path = tmp_path / "data.tsv"
+    path.write_bytes(b'text\tlabel\n"one\ttab"\ta\nplain\tb\n')
+    assert columns_of(path) == [["one\ttab", "plain"], ["a", "b"]]
+
+
 @pytest.mark.parametrize("body", [b'"open\ta\nplain\tb\n', b'"open\ta\nclose"\tb\n', b'"two" words\ta\nplain\tb\n'])
 def test_tsv_with_quotes_that_mean_nothing(tmp_path: Path, body: bytes) -> None:
     path = tmp_path / "data.tsv"
@@ -172,6 +178,8 @@ def test_files_folders_and_patterns(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=message):
             found(*asked)
+    with pytest.raises(InputError, match="train_file must name a file, a folder or a pattern, got ''"):
+        data_files("train_file", [""])
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"'.*empty' is a folder without a file that ends in \.csv, \.tsv"):
         found("empty")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tests.conftest import TINY, labelled_texts, train, write_json_lines
 from training.__main__ import main
@@ -107,6 +108,42 @@ def test_early_stopping_goes_on_counting_when_resumed(tmp_path: Path, monkeypatc
         assert main(command) == 130
     assert main([*command, "--resume_from_checkpoint", "true"]) == 0
     assert (report(output)["train"]["best_epoch"], report(output)["train"]["epochs"]) == (2, 4)
+
+
+def test_the_best_epoch_is_found_again_where_the_folder_was_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    accuracies = iter([0.9, 0.5, 0.6, 0.7])
+    monkeypatch.setattr("training.metrics._single", lambda *_: {"accuracy": next(accuracies, 0.0), "f1_macro": 0.0})
+    file = write_json_lines(tmp_path / "texts.jsonl", labelled_texts())
+    flags = ["--train_file", str(file), *TINY, "--num_train_epochs", "4", "--early_stopping_patience", "0"]
+    flags += ["--ngram_buckets", "0", "--bigram_buckets", "0"]  # what learns is written
+    with monkeypatch.context() as patch:
+        patch.setattr(TextCnnTrainer, "_save_checkpoint", save_then_interrupt)
+        assert main([*flags, "--output_dir", str(tmp_path / "before")]) == 130
+    moved = (tmp_path / "before").rename(tmp_path / "after")
+    resumed = [*flags, "--output_dir", str(moved), "--resume_from_checkpoint", "true"]
+    best = min(moved.glob("checkpoint-*"), key=lambda folder: int(folder.name.rpartition("-")[2]))
+    expected = load_file(best / "model.safetensors")
+    best.rename(tmp_path / best.name)
+    assert main(resumed) == 2
+    mistake = capsys.readouterr().err.splitlines()[-1]
+    assert f"resume_from_checkpoint: {best.name}, the best so far, must lie beside" in mistake
+    (tmp_path / best.name).rename(best)
+    assert main(resumed) == 0
+    assert report(moved)["train"]["best_epoch"] == 1
+    found = load_file(moved / "model.safetensors")
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+def test_going_on_from_an_earlier_checkpoint_learns_the_rest_anew(tmp_path: Path) -> None:
+    flags = ("--keep_checkpoints", "--save_total_limit", "5", "--num_train_epochs", "3")
+    checkpoint = train(tmp_path, labelled_texts(), *flags)
+    before, weights = {path.name for path in checkpoint.iterdir()}, (checkpoint / "model.safetensors").read_bytes()
+    assert "checkpoint-18" in before
+    train(tmp_path, labelled_texts(), *flags, "--resume_from_checkpoint", str(checkpoint / "checkpoint-9"))
+    assert {path.name for path in checkpoint.iterdir()} == before
+    assert (checkpoint / "model.safetensors").read_bytes() == weights
 
 
 def test_resuming_with_other_data_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

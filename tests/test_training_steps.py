@@ -40,6 +40,19 @@ def test_speed_since_the_last_report_and_in_all(monkeypatch: pytest.MonkeyPatch)
     assert clock.total()["step_samples_per_second"] == pytest.approx(2 * 10 / 0.06)
 
 
+@pytest.mark.parametrize(
+    "flags", [("--logging_strategy", "no"), ("--logging_strategy", "steps", "--logging_steps", "4")]
+)
+def test_every_step_counts_whatever_is_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(DeviceTimer, "start", lambda _: Slow())
+    checkpoint = train(tmp_path, labelled_texts()[:72], "--num_train_epochs", "1", *flags)
+    measured = json.loads((checkpoint / "metrics.json").read_text())["train"]
+    assert (measured["steps"], measured["step_ms"]) == (5, 20.0)
+    assert measured["step_samples_per_second"] == pytest.approx(72 / 0.1)
+
+
 def test_speed_is_logged_reported_and_sent_to_tensorboard(tmp_path: Path) -> None:
     checkpoint = train(tmp_path, labelled_texts(), "--num_train_epochs", "3")
     measured = json.loads((checkpoint / "metrics.json").read_text())["train"]

@@ -219,6 +219,18 @@ def test_labels_that_pose_another_problem_later_ask_for_a_flag(tmp_path: Path) -
     assert list(data.train.targets)[-2:] == [1.0, 0.5]
 
 
+def test_a_line_with_several_labels_far_down_asks_for_a_flag(tmp_path: Path) -> None:
+    lines = [f"__label__{'ab'[number % 2]} text {number}\n" for number in range(2 * FEW)]
+    file = tmp_path / "a.txt"
+    file.write_text("".join([*lines, "__label__a __label__b last\n"]))
+    others = tmp_path / "others.txt"
+    others.write_text("".join(lines))
+    with pytest.raises(InputError, match=rf"a\.txt, line {2 * FEW + 1}: label must be one class, got \['a', 'b'\]"):
+        load(file, validation_file=[str(others)])
+    data = load(file, validation_file=[str(others)], problem_type="multi_label_classification")
+    assert data.train.targets[2 * FEW] == ("a", "b")
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 
 from model.errors import InputError
 from training.table import Table
-from training.targets import MULTI, REGRESSION, SINGLE, class_names, encode_targets, infer_problem_type, read_targets
+from training.targets import (
+    MULTI,
+    REGRESSION,
+    SINGLE,
+    class_names,
+    encode_targets,
+    infer_problem_type,
+    label_column_of,
+    read_targets,
+    stray_cell,
+)
 
 names = st.text(min_size=1, max_size=6).filter(lambda name: bool(name.strip()))
 
@@ -34,7 +44,7 @@ def table(values: list[Any], *, column: str = "label", untyped: bool = False) ->
         (["1.2.3", "1.2"], "label", True, SINGLE),
         (['["a"]', "[]"], "labels", True, MULTI),
         (['["a"]', "[]"], "label", True, MULTI),
-        (["[a]", "[", "b"], "label", True, SINGLE),
+        (["a]", "(b", "c"], "label", True, SINGLE),
     ],
 )
 def test_what_labels_pose(values: list[Any], column: str, untyped: bool, expected: str) -> None:
@@ -48,6 +58,43 @@ def test_what_labels_pose(values: list[Any], column: str, untyped: bool, expecte
 def test_lists_among_other_labels_are_no_classes(values: list[str], message: str) -> None:
     with pytest.raises(InputError, match=rf"data, row 2: {message} data, row 1, got .* \(choose with --problem_type\)"):
         infer_problem_type(table(values, untyped=True), "label")
+
+
+@pytest.mark.parametrize("cell", ["['a']", " [a]", "["])
+def test_what_begins_like_a_list_is_no_class_unless_asked_for(cell: str) -> None:
+    with pytest.raises(InputError, match=r"data, row 2: label begins like a list, so it must be JSON .*--problem_type"):
+        infer_problem_type(table(["b", cell], untyped=True), "label")
+    assert read_targets(table(["b", cell], untyped=True), "label", SINGLE) == ["b", cell]
+
+
+@pytest.mark.parametrize(
+    ("values", "untyped", "found"),
+    [
+        (["0.5"] * 9 + ["n/a"], True, "data, row 10: label 'n/a'"),
+        (["0.5"] * 8 + ["n/a", "none"], True, None),  # more than a few
+        (["1"] * 9 + ["n/a"], True, None),  # numbers of classes
+        (["1"] * 9 + ["n.a."], True, None),
+        (["0.5"] * 10, True, None),
+        (["0.5"] * 9 + ["n/a"], False, None),  # strings by intention
+    ],
+)
+def test_a_cell_astray_among_numbers(values: list[str], untyped: bool, found: str | None) -> None:
+    assert stray_cell(table(values, untyped=untyped), "label") == found
+
+
+@pytest.mark.parametrize(
+    ("columns", "name", "problem_type", "expected"),
+    [
+        ({"label", "labels"}, "label", None, "label"),
+        ({"label", "labels"}, "label", SINGLE, "label"),
+        ({"label", "labels"}, "label", MULTI, "labels"),
+        ({"labels"}, "label", None, "labels"),
+        ({"label"}, "label", MULTI, "label"),
+        ({"kind", "labels"}, "kind", MULTI, "kind"),
+    ],
+)
+def test_which_column_is_meant(columns: set[str], name: str, problem_type: str | None, expected: str) -> None:
+    assert label_column_of(columns, name, problem_type) == expected
 
 
 def test_whole_numbers_are_one_class_however_they_are_written() -> None:
@@ -100,6 +147,8 @@ def test_several_labels_encode_to_their_set(rows: list[list[str]]) -> None:
         ([1.0, float("nan")], REGRESSION, False, "data, row 2: label must be a number for regression, got nan"),
         (["1.0", "high"], REGRESSION, True, "data, row 2: label must be a number for regression, got 'high'"),
         (["1.0", "1e39"], REGRESSION, True, "data, row 2: label must be at most 3.4e+38 in size, got '1e39'"),
+        ([1.0, 10**400], REGRESSION, False, f"data, row 2: label must be at most 3.4e+38 in size, got 1{'0' * 56}..."),
+        ([1.0, float("inf")], REGRESSION, False, "data, row 2: label must be a number for regression, got inf"),
         ([0.5, float("nan")], SINGLE, False, "data, row 2: label must be a string or an integer, got nan"),
         ([True, 1.0], REGRESSION, False, "data, row 1: label must be a number for regression, got True"),
     ],

@@ -103,6 +103,13 @@ def test_vectors_are_scaled_and_tokens_without_one_get_noise_of_the_same_deviati
     assert float(table[200:].std()) == pytest.approx(DEVIATION, rel=0.05)
 
 
+def test_numbers_that_are_all_the_same_are_no_vectors(tmp_path: Path) -> None:
+    path = tmp_path / "v.txt"
+    path.write_text(text_lines({"money": [0.7] * 6, "thank": [0.7] * 6}))  # whose mean is rounded
+    with pytest.raises(InputError, match=r"vectors: the numbers of '.*v\.txt' must differ, got 0.7 for each"):
+        read_vectors(path, VOCABULARY).fill(torch.zeros(len(VOCABULARY), 6))
+
+
 @pytest.mark.parametrize(
     ("name", "written", "message"),
     [

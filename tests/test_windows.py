@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from model.__main__ import main
 from model.classifier import TextClassifier
 from model.errors import InputError
+from model.host import HostRunner
 from model.options import InferenceOptions
 from model.windows import Windows
 from service.worker import load_classifier
@@ -113,6 +114,23 @@ def test_evidence_is_that_of_the_strongest_window(folder: Path, plain: TextClass
         assert [piece["text"] for piece in prediction.evidence] == [piece["text"] for piece in expected.evidence]
         assert all(LONG[piece["start"] : piece["end"]] == piece["text"] for piece in prediction.evidence)
         assert best in LONG[min(p["start"] for p in prediction.evidence) :]
+
+
+def test_evidence_takes_as_many_passes_as_the_scores(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    classifier = TextClassifier.from_pretrained(folder, "cpu", window=3, stride=1)
+    sizes: list[int] = []
+    run = HostRunner.__call__
+
+    def count(runner: HostRunner, token_ids: list[list[int]]) -> tuple[np.ndarray, float]:
+        sizes.append(len(token_ids))
+        return run(runner, token_ids)
+
+    monkeypatch.setattr(HostRunner, "__call__", count)
+    classifier([LONG * 4])
+    scored = list(sizes)
+    classifier([LONG * 4], explain=True)
+    assert len(scored) > 1
+    assert sizes == scored * 3
 
 
 def test_python_shell_and_service_read_the_same_windows(

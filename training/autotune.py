@@ -10,8 +10,8 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from model.checkpoint import CONFIG
 from model.errors import InputError, UnwritableError
+from model.files import CONFIG
 from training.card import model_card
 from training.config import DataArguments, ModelArguments, distils
 from training.config_training import TextCnnTrainingArguments, default_learning_rate

@@ -159,8 +159,8 @@ def _settings(arguments: Mapping[str, Mapping[str, Any]]) -> str:
     model, training = arguments["model"], arguments["training"]
     names = ("tokenizer", "embedding_mode", "vectors", "kernel_sizes", "num_filters", "dropout")
     rows: list[tuple[str, Any]] = [(name, model[name]) for name in names if model[name] is not None]
-    rows += [(name, training[name]) for name in ("learning_rate", "per_device_train_batch_size") if name in training]
-    return table(["setting", "value"], [*rows, ("seed", training.get("seed", "42"))])
+    rows += [(name, training[name]) for name in ("learning_rate", "per_device_train_batch_size", "seed")]
+    return table(["setting", "value"], rows)
 
 
 def _epochs(train: Mapping[str, Any]) -> str:

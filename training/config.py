@@ -163,8 +163,10 @@ class ModelArguments:
         for name in ("ngram_buckets", "bigram_buckets"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must be at least 0, got {getattr(self, name)}")
-        if self.initial_embedding_std < 0:
+        if not self.initial_embedding_std >= 0:  # nan is neither
             raise InputError(f"initial_embedding_std must be at least 0, got {self.initial_embedding_std}")
+        if self.conv_padding not in ("same", "valid") and not self.conv_padding.isdecimal():
+            raise InputError(f"conv_padding must be a number of tokens, same or valid, got {self.conv_padding!r}")
         if self.embedding_mode is None:
             self.embedding_mode = "random" if self.vectors is None else "non_static"
         if (self.embedding_mode == "random") != (self.vectors is None):

@@ -25,6 +25,7 @@ _LEAST = {  # values that a number may have
     **dict.fromkeys(("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"), 1),
     **dict.fromkeys(("dataloader_num_workers", "early_stopping_patience", "seed"), 0),
 }
+_ABOVE_ZERO = ("autotune_minutes", "max_norm")  # where they are given
 _BELOW = {"seed": 2**32, "data_seed": 2**32, "label_smoothing_factor": 1, "num_train_epochs": math.inf}
 
 _USELESS = {  # flags of transformers, with the value that goes and what the other one would break
@@ -35,12 +36,29 @@ _USELESS = {  # flags of transformers, with the value that goes and what the oth
     "activation_checkpointing": (False, "a text CNN has no layers worth computing twice"),
     "use_liger_kernel": (False, "a text CNN has no layer that it replaces"),
     "label_names": (False, "the labels have their name already"),
+    **dict.fromkeys(("bf16_full_eval", "fp16_full_eval"), (False, "it would round the weights that are written")),
+    "push_to_hub": (False, "it would upload unfinished folders; `hf upload NAME FOLDER` takes the finished one"),
+}
+
+_OPTIM_ARGS = {  # what optim_args may set, for optimizers that would not say what they do not know
+    **dict.fromkeys(("adam", "adamw_torch", "adamw_torch_fused"), ()),  # adam_beta1, ... are flags
+    "adadelta": ("rho", "eps"),
 }
 
 
 def default_learning_rate(optimizer: str, distils: bool) -> float:
     """The step size when none is given; `distils` tells whether a teacher labels texts for pretrained embeddings."""
     return LEARNING_RATES.get(optimizer, DISTILLATION_LEARNING_RATE if distils else LEARNING_RATE)
+
+
+def optim_settings(optim_args: str | None) -> dict[str, str]:
+    """The settings in `--optim_args` by name.
+
+    >>> optim_settings("rho=0.9, eps=1e-6")
+    {'rho': '0.9', 'eps': '1e-6'}
+    """
+    pairs = (optim_args or "").replace(" ", "").split(",")
+    return {name: value for name, _, value in (pair.partition("=") for pair in pairs if pair)}
 
 
 @dataclass
@@ -132,6 +150,7 @@ class TextCnnTrainingArguments(TrainingArguments):
         if not self.output_dir:
             raise InputError("output_dir: give --output_dir FOLDER, where the checkpoint is to be written")
         self.remove_unused_columns = False  # a batch is a dict of tensors by the time a collator could look at columns
+        self._require_ranges()
         self._require_sense()
         self._settle_sampler()
         self._settle_optimizer()
@@ -153,24 +172,33 @@ class TextCnnTrainingArguments(TrainingArguments):
         # What is best depends on the problem type, which the data tell: see `training.trainer`.
         self.metric_for_best_model, self.greater_is_better = metric, direction
 
-    def _require_sense(self) -> None:
-        """Raise `InputError` for values that only a traceback of transformers or torch would answer."""
+    def _require_ranges(self) -> None:
+        """Raise `InputError` for numbers that only a traceback of transformers or torch would answer."""
         for name, least in _LEAST.items():
             if getattr(self, name) < least:
                 raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        for name in _ABOVE_ZERO:
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InputError(f"{name} must be above 0, got {value}")
         for name, bound in _BELOW.items():
             value = getattr(self, name)
             if value is not None and not 0 <= value < bound:
                 raise InputError(f"{name} must be at least 0 and below {bound}, got {value}")
+        if self.max_steps <= 0 and not self.num_train_epochs > 0:
+            raise InputError(f"num_train_epochs must be above 0, got {self.num_train_epochs}")
+
+    def _require_sense(self) -> None:
+        """Raise `InputError` for flags that break what is made here, or others that are given."""
         for name, (value, reason) in _USELESS.items():
             if bool(getattr(self, name)) != value:  # None is false
                 raise InputError(f"{name} must be {str(value).lower()}: {reason}")
         if "underflow_overflow" in (self.debug or ""):
             raise InputError("debug must be without underflow_overflow: it cannot look at masks of truth values")
-        if self.max_steps <= 0 and not self.num_train_epochs > 0:
-            raise InputError(f"num_train_epochs must be above 0, got {self.num_train_epochs}")
         if self.dataloader_persistent_workers and not self.dataloader_num_workers:
             raise InputError("dataloader_persistent_workers needs dataloader_num_workers above 0, got 0")
+        if self.autotune_minutes is not None and self.keep_checkpoints:
+            raise InputError("keep_checkpoints is for one training, autotune_minutes makes many")
 
     def _settle_sampler(self) -> None:
         """`--train_sampling_strategy` is transformers' name for some of our samplers."""
@@ -194,12 +222,11 @@ class TextCnnTrainingArguments(TrainingArguments):
                 raise InputError(f"momentum is for the optimizers sgd and rmsprop, got {self.optim}")
             given = f"momentum={self.momentum}" + (",nesterov=true" if self.nesterov else "")
             self.optim_args = f"{self.optim_args},{given}" if self.optim_args else given
-        if self.autotune_minutes is not None and not self.autotune_minutes > 0:
-            raise InputError(f"autotune_minutes must be above 0, got {self.autotune_minutes}")
-        if self.autotune_minutes is not None and self.keep_checkpoints:
-            raise InputError("keep_checkpoints is for one training, autotune_minutes makes many")
-        if self.max_norm is not None and not self.max_norm > 0:
-            raise InputError(f"max_norm must be above 0, got {self.max_norm}")
+        known = _OPTIM_ARGS.get(self.optim)
+        unknown = [] if known is None else [name for name in optim_settings(self.optim_args) if name not in known]
+        if unknown:
+            rule = f"takes {', '.join(known)}" if known else "has --adam_beta1, --adam_beta2 and --adam_epsilon instead"
+            raise InputError(f"optim_args: {self.optim} {rule}, got {unknown[0]!r}")
 
     def _require_reporters(self) -> None:
         known = get_available_reporting_integrations()

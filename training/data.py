@@ -16,6 +16,7 @@ from training.readers import data_files, read_files, read_tables, source_of
 from training.stored import TARGET, TEXT, StoredColumn, store
 from training.table import Table
 from training.targets import (
+    MULTI,
     REGRESSION,
     SINGLE,
     ProblemType,
@@ -23,7 +24,9 @@ from training.targets import (
     arrow_type,
     class_names,
     infer_problem_type,
+    label_column_of,
     read_targets,
+    stray_cell,
 )
 
 logger = logging.getLogger(__name__)
@@ -41,13 +44,19 @@ class Split:
     source: str
     texts: Sequence[str]
     targets: Sequence[Target]
+    rows: Sequence[int] = ()  # where each stands in its source, counted from 0; empty where all of it is here
 
     def __len__(self) -> int:
         return len(self.texts)
 
     def select(self, indices: Sequence[int], source: str) -> "Split":
         """The rows at `indices`, in that order."""
-        return Split(source, [self.texts[index] for index in indices], [self.targets[index] for index in indices])
+        texts, targets = [self.texts[index] for index in indices], [self.targets[index] for index in indices]
+        return Split(source, texts, targets, [self.row(index) for index in indices])
+
+    def row(self, index: int) -> int:
+        """Where the text at `index` stands in its source, counted from 0."""
+        return self.rows[index] if self.rows else index
 
 
 @dataclass(frozen=True)
@@ -69,10 +78,10 @@ def load_data(arguments: DataArguments, seed: int) -> TextData:
     The classes are those of the training rows. Raises `InputError` naming file and row of the first mistake.
     """
     tables = _read_tables(arguments)  # of streamed files the first rows
-    column = _label_column(tables["train"], arguments.label_column)
+    column = label_column_of(tables["train"].columns, arguments.label_column, arguments.problem_type)
     problem_type = arguments.problem_type or infer_problem_type(tables["train"], column)
-    if problem_type == REGRESSION and arguments.problem_type is None:
-        logger.info("%r holds numbers: regression (for classes give --problem_type %s)", column, SINGLE)
+    if arguments.problem_type is None:
+        _tell(tables["train"], column, problem_type)
     splits = {name: _split(table, arguments.text_column, column, problem_type) for name, table in tables.items()}
     if arguments.streaming:
         splits["train"] = _stored(arguments, column, problem_type)
@@ -120,7 +129,8 @@ def hold_out(train: Split, share: float, seed: int) -> tuple[Split, Split]:
             owed -= len(group)
     if not held:
         raise InputError(
-            f"{train.source}: {len(train)} rows are too few to hold out validation rows; give more, or a file of them"
+            f"{train.source}: {len(train)} rows (different texts: {len(set(train.texts))}) are too few to hold out "
+            "validation rows; give more, or a file of them"
         )
     rest = [index for index in range(len(train)) if index not in held]
     return train.select(rest, train.source), train.select(sorted(held), f"held out of {train.source}")
@@ -136,7 +146,7 @@ def _rarest_classes(targets: Sequence[Target]) -> Iterator[str]:
 
 def _read_tables(arguments: DataArguments) -> dict[str, Table]:
     if arguments.dataset is not None:
-        return read_dataset(arguments.dataset, arguments.dataset_config)
+        return read_dataset(arguments.dataset, arguments.dataset_config, arguments.label_column)
     files = _files(arguments, ("train", "validation", "test"))
     return {
         name: next(read_tables(paths[0], _STREAMED)) if arguments.streaming and name == "train" else read_files(paths)
@@ -158,6 +168,7 @@ def _stored(arguments: DataArguments, column: str, problem_type: ProblemType) ->
 
     def chunks() -> Iterator[tuple[list[str], list[Target]]]:
         for table in chain.from_iterable(read_tables(path, _STREAMED) for path in files):
+            _require_one_label(table, column)
             posed = arguments.problem_type or infer_problem_type(table, column)
             if posed != problem_type:
                 raise InputError(
@@ -181,26 +192,50 @@ def _read_out_of_scope(arguments: DataArguments, problem_type: str) -> dict[str,
     return {name: Split(table.source, table.texts(arguments.text_column), []) for name, table in tables.items()}
 
 
-def _label_column(table: Table, name: str) -> str:
-    return "labels" if name == "label" and name not in table.columns and "labels" in table.columns else name
+def _tell(table: Table, column: str, problem_type: str) -> None:
+    """What the labels were taken for, where that might be another thing than what was meant."""
+    if problem_type == REGRESSION:
+        logger.info("%r holds numbers: regression (for classes give --problem_type %s)", column, SINGLE)
+    elif problem_type == SINGLE and (stray := stray_cell(table, column)) is not None:
+        logger.info("%s is no number, nearly all others are: classes (for a regression every one must be)", stray)
 
 
 def _split(table: Table, text_column: str, label_column: str, problem_type: str) -> Split:
+    _require_one_label(table, label_column)
     return Split(table.source, table.texts(text_column), read_targets(table, label_column, problem_type))
+
+
+def _require_one_label(table: Table, column: str) -> None:
+    """In fastText's files the column `label` is missing as soon as a line has several."""
+    if column != "label" or column in table.columns:
+        return
+    for index, names in enumerate(table.columns.get("labels", ())):
+        if isinstance(names, list) and len(names) > 1:
+            raise InputError(
+                f"{table.place(index)}: label must be one class, got {names} (for several give --problem_type {MULTI})"
+            )
 
 
 def _require_classes(train: Split, labels: list[str], column: str) -> None:
     if len(labels) < 2:
         found = f"one class only, {labels[0]!r}" if labels else "no class"
         raise InputError(f"{train.source}: {column} must hold at least 2 classes, found {found}")
+    if all(isinstance(target, tuple) and len(target) == len(labels) for target in train.targets):
+        listed = _listed(labels)
+        raise InputError(
+            f"{train.source}: {column} must name the classes of each row, which differ, but every row has {listed}"
+        )
 
 
 def _require_known(split: Split, table: Table, known: set[str], column: str) -> None:
     for index, target in enumerate(split.targets):
         for name in chain([target] if isinstance(target, str) else target):  # type: ignore[arg-type]
             if name not in known:
-                listed = ", ".join(map(repr, sorted(known)[:_NAMED_LABELS]))
-                more = ", ..." if len(known) > _NAMED_LABELS else ""
                 raise InputError(
-                    f"{table.place(index)}: {column} {name!r} was never seen in training, which has {listed}{more}"
+                    f"{table.place(index)}: {column} {name!r} was never seen in training, which has "
+                    f"{_listed(sorted(known))}"
                 )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join([*map(repr, names[:_NAMED_LABELS]), *(["..."] if len(names) > _NAMED_LABELS else [])])

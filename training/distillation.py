@@ -49,7 +49,7 @@ class DistillationObjective(Objective):
         hard = self._hard(logits, truth.nan_to_num())  # (B,)
         mixed = TEACHER_SHARE * soft + (1 - TEACHER_SHARE) * hard
         loss = torch.where(truth.isnan().any(dim=1), soft, mixed)
-        return loss.sum() * labels[0].numel()  # it will be divided by all numbers of the labels
+        return loss.sum() * labels.shape[1:].numel()  # it will be divided by all numbers of the labels
 
     def _soft(self, student: Tensor, teacher: Tensor) -> Tensor:
         if self.problem_type == SINGLE:

@@ -39,7 +39,8 @@ class _DistinctPool:
     def __call__(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
         """Pooled features (B, K*F) of the first `lengths` (B,) ids of each row of `input_ids` (B, L)."""
         network = self._network
-        if not (network.training and self._is_linear and input_ids.device.type == "cpu"):
+        is_empty = not len(input_ids)  # the share of one of several processes in the last step
+        if is_empty or not (network.training and self._is_linear and input_ids.device.type == "cpu"):
             return TextCnn.pool(network, input_ids, lengths)
         distinct, place = input_ids.unique(return_inverse=True)  # (U,), (B, L)
         embedded = functional.pad(network.embed(distinct[None])[0], (0, 0, 0, 1))  # (U+1, D), the last one is blank

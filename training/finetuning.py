@@ -12,7 +12,7 @@ from accelerate.state import AcceleratorState
 from transformers import DataCollatorWithPadding, PrinterCallback, ProgressCallback, Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
-from model.checkpoint import CONFIG
+from model.files import CONFIG
 from training.data import Split, TextData
 from training.metrics import best_metric, metrics_for
 from training.progress import ProgressLines

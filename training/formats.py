@@ -6,8 +6,9 @@ import json
 import re
 import shutil
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import IO, Any
 
 from model.errors import InputError
@@ -50,17 +51,28 @@ def _parse_csv(source: str, file: IO[bytes], rows: int | None) -> Iterator[Table
 
 def _parse_tsv(source: str, file: IO[bytes], rows: int | None) -> Iterator[Table]:
     """Tabs with quoted fields, as spreadsheets write them, or else with quotes that mean nothing."""
-    try:
-        swallowed = any(
-            "\t" in cell
-            for table in _delimited(source, file, _LOOKED_AT, "\t", csv.QUOTE_MINIMAL)
-            for cells in table.columns.values()
-            for cell in cells
-        )
-    except InputError:
-        swallowed = True
+    quoting = _quoting(source, file)
     file.seek(0)
-    yield from _delimited(source, file, rows, "\t", csv.QUOTE_NONE if swallowed else csv.QUOTE_MINIMAL)
+    yield from _delimited(source, file, rows, "\t", quoting)
+
+
+def _quoting(source: str, file: IO[bytes]) -> int:
+    """Quotes mean nothing where they break, or where they take in tabs although the file is whole without them."""
+
+    def tables(quoting: int) -> Iterator[Table]:
+        file.seek(0)
+        return _delimited(source, file, _LOOKED_AT, "\t", quoting)
+
+    try:
+        if not any("\t" in cell for table in tables(csv.QUOTE_MINIMAL) for cell in chain(*table.columns.values())):
+            return csv.QUOTE_MINIMAL
+    except InputError:
+        return csv.QUOTE_NONE
+    try:
+        deque(tables(csv.QUOTE_NONE), maxlen=0)
+    except InputError:
+        return csv.QUOTE_MINIMAL
+    return csv.QUOTE_NONE
 
 
 def _delimited(source: str, file: IO[bytes], rows: int | None, delimiter: str, quoting: Any) -> Iterator[Table]:

@@ -5,11 +5,12 @@ from typing import Any
 
 from model.errors import InputError
 from training.table import Table
+from training.targets import label_column_of
 
 _SPLITS = {"train": ("train",), "validation": ("validation", "valid", "dev"), "test": ("test",)}
 
 
-def read_dataset(name: str, config: str | None) -> dict[str, Table]:
+def read_dataset(name: str, config: str | None, label_column: str) -> dict[str, Table]:
     """The `train` split and, where they exist, `validation` and `test`; numbered classes become their names.
 
     A split without labels (-1 throughout, as competitions publish their test) is left out. Raises `InputError` when
@@ -20,12 +21,12 @@ def read_dataset(name: str, config: str | None) -> dict[str, Table]:
     datasets.disable_progress_bars()
     try:
         loaded = datasets.load_dataset(name, config)
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:  # RuntimeError: scripts
         raise InputError(f"dataset: cannot load {name!r}: {' '.join(str(error).split())}") from error
     tables = {}
     for split, spellings in _SPLITS.items():
         found = next((spelling for spelling in spellings if spelling in loaded), None)
-        if found is not None and not _is_hidden(loaded[found]):
+        if found is not None and not _is_hidden(loaded[found], label_column):
             tables[split] = _table(f"{name}[{found}]", loaded[found])
     if "train" not in tables:
         raise InputError(f"dataset: {name!r} has no split 'train'; found {', '.join(loaded)}")
@@ -37,10 +38,10 @@ def _table(source: str, split: Any) -> Table:
     return Table(source, columns, range(1, len(split) + 1))
 
 
-def _is_hidden(split: Any) -> bool:
-    """Whether the classes of the rows are withheld."""
-    classes = [name for name, feature in split.features.items() if hasattr(feature, "names")]
-    return any(set(split.unique(name)) == {-1} for name in classes)
+def _is_hidden(split: Any, label_column: str) -> bool:
+    """Whether the classes of the rows are withheld; what other columns withhold is of no interest."""
+    column = label_column_of(split.features, label_column)
+    return hasattr(split.features.get(column), "names") and set(split.unique(column)) == {-1}
 
 
 def _named(column: Any, feature: Any) -> Sequence[Any]:

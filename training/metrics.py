@@ -66,6 +66,11 @@ def metrics_for(
     return compute
 
 
+def applying(probabilities: NDArray[Any], thresholds: Sequence[float] | None) -> NDArray[Any]:
+    """Which of several labels apply (N, C), each by its threshold or all by the usual one."""
+    return np.asarray(probabilities >= (MULTI_LABEL_THRESHOLD if thresholds is None else np.array(thresholds)))
+
+
 def _single(logits: NDArray[Any], labels: NDArray[Any]) -> dict[str, float]:
     predicted = logits.argmax(axis=1)  # (N,)
     return {
@@ -76,7 +81,7 @@ def _single(logits: NDArray[Any], labels: NDArray[Any]) -> dict[str, float]:
 
 def _multi(logits: NDArray[Any], labels: NDArray[Any], thresholds: Sequence[float] | None) -> dict[str, float]:
     probabilities = torch.from_numpy(logits).sigmoid().numpy()  # (N, C), as the classifier computes them
-    predicted = probabilities >= (MULTI_LABEL_THRESHOLD if thresholds is None else np.array(thresholds))
+    predicted = applying(probabilities, thresholds)
     truth = labels >= 0.5  # (N, C)
     occurring = (truth | predicted).any(axis=0)  # (C,); as with one class a text, the others are in no mean
     if not occurring.any():

@@ -50,7 +50,8 @@ def class_weights(
     """Weights (C,) that were asked for: `balanced`, or `NAME=WEIGHT` for some classes and 1 for the others.
 
     `balanced` makes all classes weigh the same in sum: rows / (classes * rows of the class), which is 1 on average; for
-    several labels a text, the rows without the label over those with it. Raises `InputError` for what is neither.
+    several labels a text, the rows without the label over those with it, and 1 where every row has it. Raises
+    `InputError` for what is neither.
     """
     if not asked:
         return None
@@ -60,6 +61,7 @@ def class_weights(
         counts = np.bincount(labels, minlength=len(names)) if problem_type == SINGLE else labels.sum(axis=0)
         counts = np.maximum(counts, 1)  # (C,)
         weights = len(labels) / (len(names) * counts) if problem_type == SINGLE else (len(labels) - counts) / counts
+        weights[weights == 0] = 1  # or else nothing would teach a label that every row has
         return torch.from_numpy(weights.astype(np.float32))
     given = dict.fromkeys(names, 1.0)
     for entry in asked:

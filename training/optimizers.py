@@ -9,7 +9,7 @@ from torch.optim import Adadelta, Adam, Optimizer, SparseAdam
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from model.errors import InputError
-from training.config_training import TextCnnTrainingArguments
+from training.config_training import TextCnnTrainingArguments, optim_settings
 from training.subwords import SubwordEmbedding
 
 # V tokens of the vocabulary, D channels.
@@ -107,7 +107,8 @@ def own_optimizer(args: TextCnnTrainingArguments) -> tuple[type[Optimizer], dict
     if args.optim == "adam":
         return Adam, {**_moments(args), "fused": True}
     if args.optim == "adadelta":
-        return Adadelta, {"lr": args.learning_rate, "rho": 0.95, "eps": 1e-6}  # Zeiler 2012 (arXiv:1212.5701)
+        given = {name: float(value) for name, value in optim_settings(args.optim_args).items()}
+        return Adadelta, {"lr": args.learning_rate, "rho": 0.95, "eps": 1e-6, **given}  # Zeiler 2012 (arXiv:1212.5701)
     return None
 
 

@@ -1,6 +1,7 @@
 """The output folder of a training: what may be in it before, while and after, and what of it may be deleted."""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -11,8 +12,9 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from model.checkpoint import CONFIG, MODEL_TYPE, TOKENIZER, WEIGHTS
+from model.checkpoint import MODEL_TYPE
 from model.errors import InputError, UnwritableError
+from model.files import CONFIG, TOKENIZER, WEIGHTS
 
 STATE = "trainer_state.json"  # a checkpoint-N without it cannot be resumed from
 STAGING = ".writing-checkpoint"  # where checkpoint-N is written before it gets its name
@@ -53,10 +55,10 @@ class OutputFolder:
         folder = cls(path, resume_from)
         if not folder.goes_on and path.is_dir() and any(path.iterdir()):
             if not overwrite:
-                raise InputError(
-                    f"output_dir: {str(path)!r} is not empty; --overwrite_output_dir replaces an earlier training, "
-                    "--resume_from_checkpoint true goes on with it"
-                )
+                begun = (path / SEARCH / TRIALS).is_file() if searches else _complete_checkpoints(path)
+                hint = ", --resume_from_checkpoint true goes on with it" if begun else ""
+                replaces = "--overwrite_output_dir replaces an earlier training"
+                raise InputError(f"output_dir: {str(path)!r} is not empty; {replaces}{hint}")
             _require_ours(path)
         return folder
 
@@ -71,15 +73,19 @@ class OutputFolder:
         return self.resume_from is not None and self.resume_from.resolve().parent == self.path.resolve()
 
     def begin(self) -> None:
-        """Create the folder, or delete what an earlier training left; when resuming, all but what that needs."""
+        """Create the folder, or delete what an earlier training left; when resuming, all but what that needs.
+
+        A training that goes on from checkpoint-N writes those with higher numbers anew.
+        """
+        origin = self.resume_from if self.goes_on else None
+        last = -1 if origin is None else _steps(origin)
         with self.writing("anything"):
             self.path.mkdir(parents=True, exist_ok=True)
             (self.path / CONFIG).unlink(missing_ok=True)  # first: without it the rest is no checkpoint
             for entry in list(self.path.iterdir()):
-                if self.goes_on and self.resume_from and entry.name == self.resume_from.name:
+                if origin is not None and entry.name == origin.name:
                     continue
-                old_checkpoint = _CHECKPOINT.fullmatch(entry.name) and not self.goes_on
-                if old_checkpoint or _FINAL.fullmatch(entry.name) or _UNFINISHED.fullmatch(entry.name):
+                if last < _steps(entry) < math.inf or _FINAL.fullmatch(entry.name) or _UNFINISHED.fullmatch(entry.name):
                     _delete(entry)
 
     @contextmanager
@@ -123,17 +129,31 @@ def _resumable(path: Path, resume: str | None) -> Path | None:
         if not complete:
             raise InputError(f"resume_from_checkpoint: no checkpoint-N to go on from in {str(path)!r}")
         return complete[-1]
-    folder = Path(resume)
+    folder = Path(resume).resolve()
     if not (folder / STATE).is_file():
         raise InputError(f"resume_from_checkpoint must be true, false or a checkpoint-N folder, got {resume!r}")
-    return folder
+    return path / folder.name if folder.parent == path.resolve() else folder  # as all others in it are spelt
+
+
+def best_so_far(checkpoint: Path) -> Path | None:
+    """The best checkpoint-N when `checkpoint` was written: beside it, wherever both were moved, or where it was."""
+    best = json.loads((checkpoint / STATE).read_text(encoding="utf-8")).get("best_model_checkpoint")
+    if best is None:
+        return None
+    recorded, beside = Path(best), checkpoint.parent / Path(best).name
+    return recorded if recorded.is_dir() and not beside.is_dir() else beside
 
 
 def _complete_checkpoints(path: Path) -> list[Path]:
     """Those that can be resumed from, the last one last."""
-    found = [entry for entry in path.glob("checkpoint-*") if _CHECKPOINT.fullmatch(entry.name)]
-    complete = [entry for entry in found if (entry / STATE).is_file()]
-    return sorted(complete, key=lambda entry: int(entry.name.rpartition("-")[2]))
+    found = [entry for entry in path.glob("checkpoint-*") if _steps(entry) < math.inf]
+    return sorted((entry for entry in found if (entry / STATE).is_file()), key=_steps)
+
+
+def _steps(entry: Path) -> float:
+    """N of a checkpoint-N; of anything else infinite."""
+    number = _CHECKPOINT.fullmatch(entry.name)
+    return int(number[1]) if number else math.inf
 
 
 def _require_writable(path: Path) -> None:

@@ -74,7 +74,7 @@ def prepare(data: TextData, arguments: ModelArguments, cache: TokenCache) -> Pre
     logger.info("max_length %d tokens cuts %.1f %% of the training texts", config.max_length, 100 * truncated)
     scale = Scale()
     if data.problem_type == REGRESSION:
-        scale = Scale.of(np.fromiter(data.train.targets, np.float64, len(data.train)))
+        scale = Scale.of(np.fromiter(data.train.targets, np.float64, len(data.train)), data.labels[0])
     validation_tokens = cache.tokenize(tokenizer, data.validation.texts)
     layout = _layout(config, arguments)
 

@@ -26,6 +26,8 @@ def data_files(flag: str, given: Sequence[str]) -> list[Path]:
     """
     files: list[Path] = []
     for name in given:
+        if not name:
+            raise InputError(f"{flag} must name a file, a folder or a pattern, got {name!r}")
         path, found = Path(name), [Path(name)]
         if path.is_dir():
             found = [file for file in sorted(path.iterdir()) if _ending(file) in PARSERS and file.name[0] != "."]

@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,25 +15,25 @@ from transformers import TrainerCallback, set_seed
 from transformers.trainer_utils import PredictionOutput
 from transformers.utils import logging
 
-from model.checkpoint import CONFIG, TOKENIZER, WEIGHTS
 from model.errors import InputError
+from model.files import CONFIG, TOKENIZER, WEIGHTS
 from model.network_textcnn import TextCnnShape
 from model.saving import save_checkpoint
-from training.assessment import assess
+from training.assessment import Assessment, assess
 from training.bigrams import add_bigrams
 from training.card import model_card
 from training.config import DataArguments, ModelArguments
 from training.config_training import TextCnnTrainingArguments
 from training.data import TextData
-from training.distillation import DistillationObjective, learn_from_teacher
+from training.distillation import DistillationObjective, Lesson, learn_from_teacher
 from training.distillation_report import distillation_report
 from training.metrics import best_metric
 from training.objective import Objective, class_weights
-from training.output import CARD, SUMMARY, OutputFolder
+from training.output import CARD, SUMMARY, OutputFolder, best_so_far
 from training.preparation import Prepared, prepare
 from training.report.page import write_report
 from training.report.record import record_files
-from training.subwords import fold_subwords, learnt_ngram_rows, share_subwords
+from training.subwords import SubwordEmbedding, fold_subwords, learnt_ngram_rows, share_subwords
 from training.summary import summarize
 from training.targets import REGRESSION, SINGLE
 from training.tokens import TokenCache
@@ -57,6 +58,30 @@ def train(
     """
     logging.disable_progress_bar()  # of writing files
     _settle(arguments, data)
+    prepared, lesson = _prepare(data, data_arguments, model_arguments, arguments)
+    objective = _objective(data, prepared, arguments, distilled=lesson is not None)
+    material = prepared if lesson is None else replace(prepared, train=lesson.train)
+    trainer = _trainer(folder, material, arguments, data.problem_type, objective)
+    speed = _learn(trainer, folder, prepared, callbacks)
+    answers = _answers(trainer, prepared)
+    if model_arguments.bigram_buckets and data.problem_type == SINGLE:
+        with _counted_in(speed):
+            answers = add_bigrams(prepared, answers, objective, model_arguments.bigram_buckets, arguments.seed)
+    assessment = _assess(data, prepared, lesson, answers, folder, arguments)
+    summary = summarize(data, prepared, assessment, trainer.state, speed, (data_arguments, model_arguments, arguments))
+    if arguments.should_save:
+        record = record_files(data, prepared, answers, trainer.state.log_history)
+        _finish(folder, prepared, summary, record, arguments.keep_checkpoints)
+    return summary
+
+
+def _prepare(
+    data: TextData,
+    data_arguments: DataArguments,
+    model_arguments: ModelArguments,
+    arguments: TextCnnTrainingArguments,
+) -> tuple[Prepared, Lesson | None]:
+    """Tensors and network, and what a teacher has to say where there is one."""
     set_seed(arguments.seed)
     lesson = None
     with arguments.main_process_first(desc="tokenize"):  # the others find its work in the cache
@@ -68,46 +93,75 @@ def train(
     buckets = 0 if prepared.vectors or arguments.torch_compile else model_arguments.ngram_buckets
     if buckets:
         share_subwords(prepared.network.network, prepared.tokenizer, buckets)
-    torch.manual_seed(arguments.seed + arguments.process_index)  # every process drops other features
-    objective = _objective(data, prepared, arguments, distilled=lesson is not None)
-    material = prepared if lesson is None else replace(prepared, train=lesson.train)
-    trainer = _trainer(folder, material, arguments, data.problem_type, objective)
+    return prepared, lesson
+
+
+def _learn(
+    trainer: TextCnnTrainer, folder: OutputFolder, prepared: Prepared, callbacks: Sequence[TrainerCallback]
+) -> dict[str, float]:
+    """Learn the filters; how long it took, and how fast the steps were."""
     for callback in callbacks:
         trainer.add_callback(callback)
     if folder.resume_from is not None:
-        _require_same_network(folder.resume_from, prepared, buckets)
+        _require_same_network(folder.resume_from, prepared)
+        if trainer.args.load_best_model_at_end:
+            _require_best(folder.resume_from)
     trainer.accelerator.wait_for_everyone()  # until all have looked at the folder
-    if arguments.should_save:
+    if trainer.args.should_save:
         folder.begin()
+    torch.manual_seed(trainer.args.seed + trainer.args.process_index)  # every process drops other features
     with folder.writing("the logs"):  # all else says itself what it is
         outcome = trainer.train(resume_from_checkpoint=None if folder.resume_from is None else str(folder.resume_from))
     fold_subwords(prepared.network.network)
-    answers = _answers(trainer, prepared)
-    speed = {**outcome.metrics, **trainer.clock.total()}
-    if model_arguments.bigram_buckets and data.problem_type == SINGLE:
-        begin, before = time.perf_counter(), speed["train_runtime"]
-        answers = add_bigrams(prepared, answers, objective, model_arguments.bigram_buckets, arguments.seed)
-        speed["train_runtime"] += time.perf_counter() - begin
-        speed["train_samples_per_second"] *= before / speed["train_runtime"]
+    trainer.clock.report()  # of the steps after the last log
+    return {**outcome.metrics, **trainer.clock.total()}
+
+
+@contextmanager
+def _counted_in(speed: dict[str, float]) -> Iterator[None]:
+    """Count what is learnt meanwhile as part of the training."""
+    begin, before = time.perf_counter(), speed["train_runtime"]
+    yield
+    speed["train_runtime"] += time.perf_counter() - begin
+    speed["train_samples_per_second"] *= before / speed["train_runtime"]
+
+
+def _assess(
+    data: TextData,
+    prepared: Prepared,
+    lesson: Lesson | None,
+    answers: Mapping[str, PredictionOutput],
+    folder: OutputFolder,
+    arguments: TextCnnTrainingArguments,
+) -> Assessment:
+    """What the finished network is worth, beside its teacher where there is one."""
     assessment = assess(prepared, answers, data.problem_type, arguments)
     if data.problem_type == REGRESSION:
         prepared.scale.fold_into(prepared.network.network.classifier)
-    if lesson is not None:
-        report = distillation_report(lesson, prepared, answers, data.validation.texts, folder.path)
-        assessment = replace(assessment, distillation=report)
-    summary = summarize(data, prepared, assessment, trainer.state, speed, (data_arguments, model_arguments, arguments))
-    if arguments.should_save:
-        extra_files = {
-            CARD: model_card(folder.path, summary),
-            SUMMARY: json.dumps(summary, indent=2, ensure_ascii=False) + "\n",
-            **record_files(data, prepared, answers, trainer.state.log_history),
-        }
-        with folder.writing("the checkpoint"):
-            save_checkpoint(prepared.network, prepared.tokenizer, folder.path, extra_files)
-        folder.finish(arguments.keep_checkpoints)
-        with folder.writing("the report"):  # of the finished checkpoint, which nothing can harm any more
-            write_report(folder.path)
-    return summary
+    if lesson is None or not arguments.should_save:  # the student is timed in a file that one process alone writes
+        return assessment
+    report = distillation_report(lesson, prepared, answers, data.validation.texts, folder.path)
+    return replace(assessment, distillation=report)
+
+
+def _finish(
+    folder: OutputFolder,
+    prepared: Prepared,
+    summary: dict[str, Any],
+    record: Mapping[str, str | bytes],
+    keep_checkpoints: bool,
+) -> None:
+    """Write the checkpoint, then its report."""
+    extra_files = {
+        CARD: model_card(folder.path, summary),
+        SUMMARY: json.dumps(summary, indent=2, ensure_ascii=False) + "\n",
+        **record,
+    }
+    with folder.writing("the checkpoint"):
+        save_checkpoint(prepared.network, prepared.tokenizer, folder.path, extra_files)
+    folder.finish(keep_checkpoints)
+    with folder.writing("the report"):  # of the finished checkpoint, which nothing can harm any more
+        write_report(folder.path)
 
 
 def _settle(arguments: TextCnnTrainingArguments, data: TextData) -> None:
@@ -163,12 +217,23 @@ def _cache(arguments: DataArguments, training_arguments: TextCnnTrainingArgument
     return TokenCache(arguments.cache_folder, overwrite, arguments.num_proc)
 
 
-def _require_same_network(checkpoint: Path, prepared: Prepared, buckets: int) -> None:
+def _require_best(checkpoint: Path) -> None:
+    """The best epoch so far may be what is kept in the end."""
+    best = best_so_far(checkpoint)
+    if best is not None and not best.is_dir():
+        raise InputError(
+            f"resume_from_checkpoint: {best.name}, the best so far, must lie beside {str(checkpoint)!r}, it does not; "
+            "--load_best_model_at_end false goes on without it"
+        )
+
+
+def _require_same_network(checkpoint: Path, prepared: Prepared) -> None:
     """Weights and steps of one training make no sense in another."""
     then = json.loads((checkpoint / CONFIG).read_text(encoding="utf-8"))
     now = json.loads(prepared.network.config.to_json_string())
     then["ngram_buckets"] = learnt_ngram_rows(checkpoint / WEIGHTS)
-    now["ngram_buckets"] = buckets
+    embedding = prepared.network.network.embedding
+    now["ngram_buckets"] = embedding.grams.num_embeddings if isinstance(embedding, SubwordEmbedding) else 0
     foreign = f"resume_from_checkpoint: {str(checkpoint)!r} was trained from other data or settings: "
     shape = [field.name for field in fields(TextCnnShape) if field.name not in _MAY_CHANGE]
     for name in ("problem_type", "id2label", *shape, "ngram_buckets"):

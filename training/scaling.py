@@ -25,8 +25,8 @@ class Scale:
     deviation: float = 1.0
 
     @classmethod
-    def of(cls, targets: NDArray[Any]) -> "Scale":
-        """The scale of these targets; constant ones are only shifted.
+    def of(cls, targets: NDArray[Any], name: str = "label") -> "Scale":
+        """The scale of the targets in the column `name`; constant ones are only shifted.
 
         Raises `InputError` where the network, which answers in 32 bits, could hardly tell them from their mean.
         """
@@ -34,7 +34,7 @@ class Scale:
         deviation = float(np.std(targets, dtype=np.float64)) if np.ptp(targets) else 0.0  # their mean may be rounded
         if 0 < deviation < abs(mean) * _FINEST:
             raise InputError(
-                f"label: numbers must differ by more than {_FINEST:.0e} of their size, which 32 bits can tell, got "
+                f"{name}: numbers must differ by more than {_FINEST:.0e} of their size, which 32 bits can tell, got "
                 f"{mean:.10g} with a deviation of {deviation:.3g}; subtract the mean"
             )
         return cls(mean, deviation or 1.0)

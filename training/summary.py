@@ -3,11 +3,11 @@
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from transformers import TrainerState, TrainingArguments
+from transformers import TrainerState
 
 from training.assessment import Assessment
 from training.config import DataArguments, ModelArguments
@@ -39,7 +39,7 @@ def summarize(
         "arguments": {
             "data": asdict(data_arguments),
             "model": asdict(model_arguments),
-            "training": _changed(training_arguments),
+            "training": training_arguments.to_dict(),  # type: ignore[no-untyped-call]  # secrets masked
         },
         "versions": _versions(),
     }
@@ -93,13 +93,6 @@ def _counts(data: TextData) -> dict[str, int]:
     for target in data.train.targets:
         counts.update([target] if isinstance(target, str) else target)  # type: ignore[arg-type]
     return {label: counts[label] for label in data.labels}
-
-
-def _changed(arguments: TextCnnTrainingArguments) -> dict[str, Any]:
-    """Settings that are not transformers' defaults, secrets masked."""
-    defaults = {field.name: field.default for field in fields(TrainingArguments)}
-    values = arguments.to_dict()  # type: ignore[no-untyped-call]
-    return {name: value for name, value in values.items() if name not in defaults or value != defaults[name]}
 
 
 def _versions() -> dict[str, str]:

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
@@ -21,8 +21,15 @@ MULTI: Final = "multi_label_classification"
 REGRESSION: Final = "regression"
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+_STRAY_SHARE = 0.1  # of cells that are no numbers, up to which a column of numbers was probably meant
 _LARGEST = float(np.finfo(np.float32).max)  # that a network can answer
 _KINDS = {str: "a string", bool: "a truth value", int: "an integer", float: "a number", list: "a list"}
+
+
+def label_column_of(columns: Collection[str], name: str, problem_type: str | None = None) -> str:
+    """The column that `name` means: for `label` it is `labels` where that alone exists or several are asked for."""
+    wants_lists = "label" not in columns or problem_type == MULTI
+    return "labels" if name == "label" and wants_lists and "labels" in columns else name
 
 
 def infer_problem_type(table: Table, column: str) -> ProblemType:
@@ -41,6 +48,20 @@ def infer_problem_type(table: Table, column: str) -> ProblemType:
     if kinds == {list}:
         return MULTI
     return REGRESSION if kinds and kinds <= {int, float} and float in kinds else SINGLE
+
+
+def stray_cell(table: Table, column: str) -> str | None:
+    """Place and content of the first cell that makes classes of what else would be a column of decimal numbers.
+
+    Of files without types alone; in others a mixture is refused.
+    """
+    values = table.columns[column] if table.untyped else []
+    stray = [index for index, value in enumerate(values) if not _NUMBER.fullmatch(value.strip())]
+    if not 0 < len(stray) <= _STRAY_SHARE * len(values):
+        return None
+    if not any("." in value for value in values if _NUMBER.fullmatch(value.strip())):
+        return None
+    return f"{table.place(stray[0])}: {column} {_shown(values[stray[0]])}"
 
 
 def read_targets(table: Table, column: str, problem_type: str, seen: dict[type, str] | None = None) -> list[Target]:
@@ -108,7 +129,10 @@ def _kinds(table: Table, column: str, seen: dict[type, str]) -> set[type]:
 
 
 def _are_lists(table: Table, column: str) -> bool:
-    """Whether the cells of a file without types are lists in JSON; raises `InputError` where only some are."""
+    """Whether the cells of a file without types are lists in JSON.
+
+    Raises `InputError` where only some are, or where one begins like a list and is none.
+    """
     first = None
     for index, value in enumerate(table.columns[column]):
         kind = _is_list(value)
@@ -117,6 +141,11 @@ def _are_lists(table: Table, column: str) -> bool:
         elif kind != first:
             raise InputError(
                 f"{table.place(index)}: {column} must be {'a' if first else 'no'} JSON list as in {table.place(0)}, "
+                f"got {_shown(value)} (choose with --problem_type)"
+            )
+        if not kind and value.lstrip().startswith("["):
+            raise InputError(
+                f'{table.place(index)}: {column} begins like a list, so it must be JSON such as ["a", "b"], '
                 f"got {_shown(value)} (choose with --problem_type)"
             )
     return bool(first)
@@ -155,7 +184,8 @@ def _classes(value: object, untyped: bool) -> tuple[str, ...]:
 def _number(value: object, untyped: bool) -> float:
     if untyped and isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
         value = float(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    endless = isinstance(value, float) and not math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or endless:
         raise ValueError("must be a number for regression")
     if abs(value) > _LARGEST:
         raise ValueError(f"must be at most {_LARGEST:.3g} in size")

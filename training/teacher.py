@@ -17,6 +17,7 @@ from transformers.utils import logging
 
 from model.errors import InputError
 from training.neighbours import neighbours
+from training.stored import writing
 
 # N texts, B texts of a batch, C classes.
 
@@ -100,12 +101,23 @@ def load_transformer(name: str, **options: Any) -> tuple[Any, Any]:
         raise InputError(f"teacher must be a folder or hub name of a transformer, got {name!r}: {reason}") from error
     finally:
         logging.set_verbosity(verbosity)
+    if tokenizer.pad_token is None:
+        raise InputError(f"teacher: the tokenizer of {name!r} must have a padding token, it has none")
+    if getattr(network.config, "pad_token_id", None) is None:
+        network.config.pad_token_id = tokenizer.pad_token_id  # a decoder finds the last token of a text by it
+    tokenizer.model_max_length = min(tokenizer.model_max_length, LONGEST, _positions(network.config))
     return network, tokenizer
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], **options: Any) -> Any:
-    """What the tokenizer makes of the texts, cut to what the teacher can read."""
-    return tokenizer(list(texts), truncation=True, max_length=min(tokenizer.model_max_length, LONGEST), **options)
+    """What the tokenizer of a teacher makes of the texts, cut to what the teacher can read."""
+    return tokenizer(list(texts), truncation=True, **options)
+
+
+def _positions(config: Any) -> int:
+    """Tokens that a network has positions for; `LONGEST` where it needs none."""
+    positions = getattr(config, "max_position_embeddings", None)
+    return positions if positions is not None and positions > 0 else LONGEST  # XLNet says -1
 
 
 def _order(name: str, config: Any, labels: Sequence[str]) -> list[int]:
@@ -125,12 +137,9 @@ def _order(name: str, config: Any, labels: Sequence[str]) -> list[int]:
 def _create(path: Path, shape: tuple[int, int]) -> None:
     """A file of unknown logits; it appears under its name when it is whole."""
     beside = path.with_suffix(".new")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path.parent):
         open_memmap(beside, mode="w+", dtype=np.float32, shape=shape)[:] = np.nan
         beside.rename(path)
-    except OSError as error:
-        raise InputError(f"cache_dir: cannot write in {str(path.parent)!r}: {error.strerror}") from error
 
 
 def _revision(network: nn.Module, tokenizer: Any) -> str:

@@ -29,7 +29,7 @@ from training.loading import as_it_is, training_loader
 from training.metrics import metrics_for
 from training.objective import Objective
 from training.optimizers import MaxNorm, choose_row_sparse, clip_row_sparse, own_optimizer, row_sparse
-from training.output import STAGING, STATE, OutputFolder
+from training.output import STAGING, STATE, OutputFolder, best_so_far
 from training.preparation import Prepared
 from training.progress import ProgressLines
 from training.steps import StepClock, StepTimes
@@ -113,6 +113,14 @@ class TextCnnTrainer(Trainer):
         self._embedding.requires_grad_(True)
         self.optimizer = row_sparse(dense, self._embedding, self.args)
         return self.optimizer
+
+    def _init_training_state(self, *arguments: Any) -> tuple[int, int]:
+        """Where the training stands; the best checkpoint-N is looked for where it is now."""
+        counts: tuple[int, int] = super()._init_training_state(*arguments)
+        *_, checkpoint, _ = arguments
+        best = None if checkpoint is None else best_so_far(Path(checkpoint))
+        self.state.best_model_checkpoint = str(best) if best is not None and best.is_dir() else None
+        return counts
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         """Raise `InputError` where the state in a checkpoint-N is broken or of another optimizer."""

@@ -35,9 +35,14 @@ class Vectors:
 
     @torch.no_grad()
     def fill(self, embedding: Tensor) -> None:
-        """Put the vectors into `embedding` (V, D), scaled to `DEVIATION`; tokens without one get noise (Kim 2014)."""
+        """Put the vectors into `embedding` (V, D), scaled to `DEVIATION`; tokens without one get noise (Kim 2014).
+
+        Raises `InputError` where all of their numbers are the same, which no scale makes different.
+        """
         embedding.normal_(std=DEVIATION)
         found = self.table[self.found]
+        if found.min() == found.max():
+            raise InputError(f"vectors: the numbers of {self.source!r} must differ, got {found.max():g} for each")
         embedding[self.found] = found * (DEVIATION / found.std(correction=0))
 
     def coverage(self, tokens: Tokens) -> dict[str, float | str]:

@@ -3,15 +3,17 @@
 import math
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, FailFast, ValidationError, WithJsonSchema
+from typing_extensions import TypeAliasType
 
 from service.config import Limits
 from service.errors import ErrorType, ServiceError
 from service.job import Job
-from service.parsing import invalid_json
+from service.parsing import deepest, invalid_json, shorten
 
 _TEXTS = {"type": "array", "items": {"type": "string"}, "minItems": 1}
-OneOrMore = str | Annotated[list[str], WithJsonSchema(_TEXTS)]  # `check_texts` refuses none in its own words
+Strings = TypeAliasType("Strings", Annotated[list[str], FailFast()])  # one error, not one an element
+OneOrMore = str | Annotated[Strings, WithJsonSchema(_TEXTS)]  # `check_texts` refuses none in its own words
 _TINY = 1e-38  # below it a 32-bit probability has no logarithm worth having
 
 
@@ -29,12 +31,12 @@ def read(kind: type[AnyBody], body: bytes) -> AnyBody:
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
-        problem = max(error.errors(include_url=False), key=lambda problem: len(problem["loc"]))
+        problem = deepest(error)
     if problem["type"] == "json_invalid":
         raise invalid_json(problem["ctx"]["error"], body)
     field = str(problem["loc"][0]) if problem["loc"] else "body"
-    shown = repr(problem["input"])
-    raise invalid(f"{field}: {problem['msg'].lower()}, got {shown if len(shown) <= 80 else shown[:80] + '…'}")
+    shown = repr(problem["input"]) if not isinstance(problem["input"], list) else f"{len(problem['input'])} items"
+    raise invalid(f"{field}: {problem['msg'].lower()}, got {shorten(shown)}")
 
 
 def check_texts(texts: list[str], limits: Limits, field: str) -> list[str]:

@@ -4,14 +4,17 @@ from struct import Struct
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import FailFast, Field
+from typing_extensions import TypeAliasType
 
 from service.schemas import ReplyBody
 
-from .common import Body, invalid
+from .common import Body, Strings, invalid
 
 OUTPUTS = {"scores": "FP32", "label": "BYTES"}
+_MOST = 2**31 - 1  # elements along an axis
 _LENGTH = Struct("<I")
+_Rows = TypeAliasType("_Rows", Annotated[list[Strings], FailFast()])
 
 
 class KServeInput(Body):
@@ -19,8 +22,8 @@ class KServeInput(Body):
 
     name: str = Field(json_schema_extra={"const": "text"})
     datatype: str = Field(json_schema_extra={"const": "BYTES"})
-    shape: list[int]
-    data: list[str] | list[list[str]] | None = None
+    shape: Annotated[list[Annotated[int, Field(ge=0, le=_MOST)]], Field(max_length=2)]
+    data: Strings | _Rows | None = None
     parameters: dict[str, Any] = Field(
         default_factory=dict, description="binary_data_size: bytes of the tensor behind the JSON"
     )

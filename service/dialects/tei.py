@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field, WithJsonSchema
+from pydantic import FailFast, Field, WithJsonSchema
 from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from typing_extensions import TypeAliasType
 
 from service.endpoint import JSON_TYPE, Endpoint, Incoming, Query, Reply, Service
 from service.errors import ErrorType, ServiceError
@@ -18,19 +19,20 @@ from service.timing import Latency
 from service.versions import version
 from service.wire import Options
 
-from .common import Body, check_texts, invalid, raw, read, scores_of
+from .common import Body, Strings, check_texts, invalid, raw, read, scores_of
 
 # Its closed set of errors; everything about a request is "validation" there, with the status 413.
 _ERRORS = {ErrorType.OVERLOADED: ("overloaded", 429), ErrorType.INTERNAL: ("backend", 424)}
 _AS_HERE = (ErrorType.UNAUTHORIZED, ErrorType.METHOD_NOT_ALLOWED, ErrorType.DEADLINE_EXCEEDED)  # it knows none of them
 _ONE = {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 1}
+_Pairs = TypeAliasType("_Pairs", Annotated[list[str | Strings], FailFast()])
 _BATCH = {"type": "array", "items": _ONE, "minItems": 1}
 
 
 class TeiRequest(Body):
     """A text, alone or in a list, or a batch of such lists; other fields are ignored."""
 
-    inputs: Annotated[str | list[str | list[str]], WithJsonSchema({"anyOf": [{"type": "string"}, _ONE, _BATCH]})]
+    inputs: Annotated[str | _Pairs, WithJsonSchema({"anyOf": [{"type": "string"}, _ONE, _BATCH]})]
     raw_scores: bool = False
     truncate: bool | None = Field(default=None, description="false refuses texts that would be cut")
 

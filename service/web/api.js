@@ -18,13 +18,17 @@ export function useKey(value) {
   key = value;
 }
 
+function keyHeader() {
+  return key ? { "X-API-Key": key } : {};
+}
+
 export async function info() {
-  return (await send("info")).reply;
+  return (await send("info", { headers: keyHeader() })).reply;
 }
 
 // Reply of POST /predict, and the milliseconds that it was under way in all.
 export async function predict(body, signal) {
-  const headers = { "Content-Type": "application/json", ...(key && { "X-API-Key": key }) };
+  const headers = { "Content-Type": "application/json", ...keyHeader() };
   return send("predict", { method: "POST", headers, body: JSON.stringify({ ...body, ...ofModel }), signal });
 }
 

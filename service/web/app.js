@@ -105,6 +105,7 @@ function start() {
     useKey(byId("key").value);
     byId("key-form").hidden = true;
     notify("");
+    loadModel(); // with the examples, which need the key too
   });
   loadModel();
 }

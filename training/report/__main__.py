@@ -23,6 +23,8 @@ class ReportArguments:
     def __post_init__(self) -> None:
         if (self.checkpoint is None) == (self.compare is None):
             raise InputError("checkpoint: give either --checkpoint FOLDER or --compare FOLDER FOLDER")
+        if self.compare is not None and len(self.compare) != 2:  # `HfArgumentParser` takes any number
+            raise InputError(f"compare must be two folders, got {len(self.compare)}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -105,7 +105,7 @@ def _suspicious(data: TextData, train: TokenTensors) -> dict[str, Any]:
     order = np.argsort(-margin, kind="stable")[:EXAMPLES]
     examples = [
         {
-            "row": int(row),
+            "row": data.train.row(int(row)),
             "text": data.train.texts[row],
             "target": data.train.targets[row],
             "suggested": data.labels[suggested[row]],

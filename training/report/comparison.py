@@ -18,7 +18,7 @@ from training.report.record import Outcomes, digest, read_outcomes, read_record
 from training.targets import REGRESSION
 
 SHOWN_TEXTS = 50
-_PLACES = ("output_dir", "logging_dir", "run_name")  # settings that say where, not what
+_PLACES = ("output_dir", "run_name")  # settings that say where, not what
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from transformers.trainer_utils import PredictionOutput
 
 from model.configuration_textcnn import TextCnnConfig
 from model.errors import InputError
-from model.prediction import MULTI_LABEL_THRESHOLD
 from training.abstention import Scored
 from training.calibration import probabilities, reliability
 from training.data import Split, TextData
 from training.features import unseen_shares
+from training.metrics import applying
 from training.output import PREDICTIONS, RECORD
 from training.preparation import Prepared
 from training.report.checks import data_checks
@@ -53,17 +53,17 @@ def record_files(
     Besides figures they hold the texts that a report quotes, and no others.
     """
     config = prepared.network.config
-    splits = {"validation": data.validation, "test": data.test}
+    named = {"validation": data.validation, "test": data.test}
+    splits = {name: split for name, split in named.items() if split is not None}
     outcomes: dict[str, Outcomes] = {}
     details: dict[str, Any] = {}
     for name, split in splits.items():
-        if split is None:
-            continue
         logits = np.asarray(answers[name].predictions)
-        outcomes[name] = _outcomes(name, split, logits, prepared, data)
+        scores = _scores(logits, prepared, data.problem_type)
+        outcomes[name] = _outcomes(name, split, scores, prepared, data)
         details[name] = {
             "digest": digest(split.texts),
-            "mistakes": _mistakes(split, logits, outcomes[name], config, data),
+            "mistakes": _mistakes(split, scores, outcomes[name], config, data),
         }
         if data.problem_type != REGRESSION:
             targets = np.asarray(answers[name].label_ids)
@@ -79,7 +79,8 @@ def record_files(
         "splits": details,
         "checks": data_checks(data, prepared.train),
     }
-    return {RECORD: json.dumps(record, ensure_ascii=False) + "\n", PREDICTIONS: _table(outcomes, data.problem_type)}
+    table = _table(outcomes, splits, data.problem_type)
+    return {RECORD: json.dumps(record, ensure_ascii=False) + "\n", PREDICTIONS: table}
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -119,41 +120,42 @@ def digest(texts: Sequence[str]) -> str:
     return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
 
 
-def _outcomes(name: str, split: Split, logits: Array, prepared: Prepared, data: TextData) -> Outcomes:
+def _scores(logits: Array, prepared: Prepared, problem_type: str) -> Array:
+    """Calibrated probabilities (N, C), or numbers in their own unit (N, 1)."""
+    if problem_type == REGRESSION:
+        return prepared.scale.restore(logits)
+    return probabilities(logits / prepared.network.config.calibration_temperature, problem_type)
+
+
+def _outcomes(name: str, split: Split, scores: Array, prepared: Prepared, data: TextData) -> Outcomes:
     targets: list[Any] = [list(target) if isinstance(target, tuple) else target for target in split.targets]
     if data.problem_type == REGRESSION:
         nothing = np.zeros(len(split), np.float32)
-        return Outcomes(targets, prepared.scale.restore(logits[:, 0]).tolist(), nothing, nothing)
+        return Outcomes(targets, scores[:, 0].tolist(), nothing, nothing)
     config = prepared.network.config
-    scores = probabilities(logits / config.calibration_temperature, data.problem_type)  # (N, C)
     if data.problem_type == SINGLE:
         answers: list[Any] = [data.labels[index] for index in scores.argmax(axis=1)]
     else:
-        answers = [[data.labels[index] for index in np.flatnonzero(row)] for row in _applies(scores, config)]
+        answers = [[data.labels[index] for index in np.flatnonzero(row)] for row in applying(scores, config.thresholds)]
     shares = unseen_shares(prepared.splits()[name], prepared.unseen_tokens)
     certainties = Scored(scores, shares).certainty(config.abstention_certainty)
     return Outcomes(targets, answers, scores.max(axis=1).astype(np.float32), certainties.astype(np.float32))
 
 
-def _applies(scores: Array, config: TextCnnConfig) -> Array:
-    """Which of several labels apply (N, C)."""
-    return np.asarray(scores >= (MULTI_LABEL_THRESHOLD if config.thresholds is None else np.array(config.thresholds)))
-
-
 def _mistakes(
-    split: Split, logits: Array, outcomes: Outcomes, config: TextCnnConfig, data: TextData
+    split: Split, scores: Array, outcomes: Outcomes, config: TextCnnConfig, data: TextData
 ) -> list[dict[str, Any]]:
     """The texts that were answered most wrongly, with the label whose evidence is of interest (numbers: none)."""
-    wrongness, labels, scores = _wrongness(logits, outcomes, config, data)
+    wrongness, labels, shown = _wrongness(scores, outcomes, config, data)
     order = np.argsort(-wrongness, kind="stable")[:MISTAKES]
     return [
         {
-            "row": int(row),
+            "row": split.row(int(row)),
             "text": split.texts[row],
             "target": outcomes.targets[row],
             "answer": outcomes.answers[row],
             "label": None if labels is None else data.labels[labels[row]],
-            "score": float(scores[row]),
+            "score": float(shown[row]),
         }
         for row in order
         if wrongness[row] > 0
@@ -161,17 +163,16 @@ def _mistakes(
 
 
 def _wrongness(
-    logits: Array, outcomes: Outcomes, config: TextCnnConfig, data: TextData
+    scores: Array, outcomes: Outcomes, config: TextCnnConfig, data: TextData
 ) -> tuple[Array, Array | None, Array]:
     """How wrong each answer is (N,), 0 where it is right; the label it is about (N,), and that label's score (N,)."""
     if data.problem_type == REGRESSION:
         answers = np.array(outcomes.answers)
         return np.abs(answers - np.array(outcomes.targets)), None, answers
-    scores = probabilities(logits / config.calibration_temperature, data.problem_type)  # (N, C)
     if data.problem_type == SINGLE:
         is_wrong = np.array(outcomes.answers) != np.array(outcomes.targets)
         return np.where(is_wrong, outcomes.scores, 0.0), scores.argmax(axis=1), outcomes.scores
-    applies = _applies(scores, config)
+    applies = applying(scores, config.thresholds)
     truth = np.array([[label in target for label in data.labels] for target in map(set, outcomes.targets)])  # (N, C)
     wrongness = np.where(applies == truth, 0.0, np.where(applies, scores, 1 - scores))
     labels = wrongness.argmax(axis=1)  # (N,)
@@ -205,12 +206,12 @@ def _lengths(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _table(outcomes: Mapping[str, Outcomes], problem_type: str) -> bytes:
-    """One row a text; labels as strings, in dictionaries where there is one each."""
+def _table(outcomes: Mapping[str, Outcomes], splits: Mapping[str, Split], problem_type: str) -> bytes:
+    """One row a text, numbered as in its file; labels as strings, in dictionaries where there is one each."""
     kind = arrow_type(problem_type)
     columns = {
         "split": [name for name, outcome in outcomes.items() for _ in outcome.targets],
-        "row": [row for outcome in outcomes.values() for row in range(len(outcome.targets))],
+        "row": [splits[name].row(index) for name in outcomes for index in range(len(splits[name]))],
         "target": pyarrow.array([target for outcome in outcomes.values() for target in outcome.targets], kind),
         "answer": pyarrow.array([answer for outcome in outcomes.values() for answer in outcome.answers], kind),
         "score": np.concatenate([outcome.scores for outcome in outcomes.values()]),

@@ -1,0 +1,56 @@
+"""uvicorn's HTTP protocol, with bounds on what comes before a request is known: its head."""
+
+import asyncio
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MOST_HEAD_BYTES = 65_536
+HEAD_S = 60.0  # seconds from the connection, or from the first byte of a later head, to its end
+
+
+class BoundedHttpProtocol(HttpToolsProtocol):
+    """Refuses a head that is too long and hangs up on one that takes too long; other requests cost nothing more."""
+
+    _head_is_open = True
+    _head_bytes = 0
+    _giving_up: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """A client has connected; it may not stay for ever without a request."""
+        super().connection_made(transport)
+        self._start_waiting()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has gone."""
+        super().connection_lost(exc)
+        self._stop_waiting()
+
+    def data_received(self, data: bytes) -> None:
+        """Some bytes have come: the end of a head, part of one, or neither."""
+        super().data_received(data)
+        if not self._head_is_open:
+            self._stop_waiting()
+            return
+        self._head_bytes += len(data)
+        if self._head_bytes > MOST_HEAD_BYTES:
+            self.send_400_response(f"Header: must be at most {MOST_HEAD_BYTES} bytes, got more.")
+        elif self._giving_up is None:
+            self._start_waiting()
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        super().on_message_begin()
+        self._head_is_open, self._head_bytes = True, 0
+
+    def on_headers_complete(self) -> None:
+        """It has ended."""
+        self._head_is_open = False
+        super().on_headers_complete()
+
+    def _start_waiting(self) -> None:
+        self._giving_up = self.loop.call_later(HEAD_S, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+            self._giving_up = None
