@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from base64 import b64decode
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -64,7 +65,7 @@ class Page(HTMLParser):
 
 def outcomes(targets: list[object], answers: list[object]) -> Outcomes:
     nothing = np.zeros(len(targets))
-    return Outcomes(targets, answers, nothing, nothing)
+    return Outcomes(list(range(len(targets))), targets, answers, nothing, nothing)
 
 
 def checked(page: str) -> Page:
@@ -187,6 +188,12 @@ def test_rows_are_those_of_the_file_although_some_are_held_out(tmp_path: Path) -
     answered = parquet.read_table(folder / "predictions.parquet").to_pydict()
     assert [rows[row]["label"] for row in answered["row"]] == answered["target"]
     assert len(set(answered["row"])) == 14
+    side = Side.read(folder)
+    others = ["other"] * 14
+    changed = replace(side, outcomes={"validation": replace(side.outcomes["validation"], answers=others)})
+    found = disagreement(side, changed, "validation")["rows"]
+    assert [rows[one["row"]]["label"] for one in found] == [one["target"] for one in found]
+    assert sorted(one["row"] for one in found) == sorted(answered["row"])
     assert f"row {mistakes[0]['row'] + 1}, held out of {file}" in (folder / "report.html").read_text(encoding="utf-8")
 
 

@@ -125,7 +125,7 @@ def disagreement(left: Side, right: Side, split: str) -> dict[str, Any]:
     texts = _texts(left, split) or _texts(right, split)
     rows = [
         {
-            "row": row,
+            "row": left.outcomes[split].rows[row],
             "text": None if texts is None else texts[row],
             "target": targets[row],
             "answers": [{"answer": given[row], "is_right": _same(given[row], targets[row])} for given in answers],

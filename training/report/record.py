@@ -39,6 +39,7 @@ _HIDDEN = ("runtime", "second", "preparation", "grad_norm", "learning_rate", "st
 class Outcomes:
     """Target and answer for each text of a split; for classes also how sure the answer is."""
 
+    rows: list[int]  # where each stands in its file, counted from 0
     targets: list[Any]  # class, classes or number
     answers: list[Any]
     scores: Array  # (N,), probability of the likeliest class; 0 for numbers
@@ -79,7 +80,7 @@ def record_files(
         "splits": details,
         "checks": data_checks(data, prepared.train),
     }
-    table = _table(outcomes, splits, data.problem_type)
+    table = _table(outcomes, data.problem_type)
     return {RECORD: json.dumps(record, ensure_ascii=False) + "\n", PREDICTIONS: table}
 
 
@@ -111,7 +112,7 @@ def read_outcomes(folder: Path) -> dict[str, Outcomes]:
         rows = table.filter(pyarrow.array(names == name)).to_pydict()
         if rows["split"]:
             scores, certainties = np.array(rows["score"]), np.array(rows["certainty"])
-            found[name] = Outcomes(rows["target"], rows["answer"], scores, certainties)
+            found[name] = Outcomes(rows["row"], rows["target"], rows["answer"], scores, certainties)
     return found
 
 
@@ -128,18 +129,21 @@ def _scores(logits: Array, prepared: Prepared, problem_type: str) -> Array:
 
 
 def _outcomes(name: str, split: Split, scores: Array, prepared: Prepared, data: TextData) -> Outcomes:
+    rows = [split.row(index) for index in range(len(split))]
     targets: list[Any] = [list(target) if isinstance(target, tuple) else target for target in split.targets]
     if data.problem_type == REGRESSION:
         nothing = np.zeros(len(split), np.float32)
-        return Outcomes(targets, scores[:, 0].tolist(), nothing, nothing)
+        return Outcomes(rows, targets, scores[:, 0].tolist(), nothing, nothing)
     config = prepared.network.config
     if data.problem_type == SINGLE:
         answers: list[Any] = [data.labels[index] for index in scores.argmax(axis=1)]
     else:
-        answers = [[data.labels[index] for index in np.flatnonzero(row)] for row in applying(scores, config.thresholds)]
+        answers = [
+            [data.labels[index] for index in np.flatnonzero(found)] for found in applying(scores, config.thresholds)
+        ]
     shares = unseen_shares(prepared.splits()[name], prepared.unseen_tokens)
     certainties = Scored(scores, shares).certainty(config.abstention_certainty)
-    return Outcomes(targets, answers, scores.max(axis=1).astype(np.float32), certainties.astype(np.float32))
+    return Outcomes(rows, targets, answers, scores.max(axis=1).astype(np.float32), certainties.astype(np.float32))
 
 
 def _mistakes(
@@ -150,7 +154,7 @@ def _mistakes(
     order = np.argsort(-wrongness, kind="stable")[:MISTAKES]
     return [
         {
-            "row": split.row(int(row)),
+            "row": outcomes.rows[row],
             "text": split.texts[row],
             "target": outcomes.targets[row],
             "answer": outcomes.answers[row],
@@ -206,12 +210,12 @@ def _lengths(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _table(outcomes: Mapping[str, Outcomes], splits: Mapping[str, Split], problem_type: str) -> bytes:
+def _table(outcomes: Mapping[str, Outcomes], problem_type: str) -> bytes:
     """One row a text, numbered as in its file; labels as strings, in dictionaries where there is one each."""
     kind = arrow_type(problem_type)
     columns = {
         "split": [name for name, outcome in outcomes.items() for _ in outcome.targets],
-        "row": [splits[name].row(index) for name in outcomes for index in range(len(splits[name]))],
+        "row": [row for outcome in outcomes.values() for row in outcome.rows],
         "target": pyarrow.array([target for outcome in outcomes.values() for target in outcome.targets], kind),
         "answer": pyarrow.array([answer for outcome in outcomes.values() for answer in outcome.answers], kind),
         "score": np.concatenate([outcome.scores for outcome in outcomes.values()]),
