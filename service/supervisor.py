@@ -167,10 +167,16 @@ class Supervisor:
         workers, now = self._server.inference_workers, time.monotonic()
         self._due = {worker: due for worker, due in self._due.items() if worker in workers}  # a swap replaces some
         for index, worker in enumerate(workers):
-            if self._due.get(worker, math.inf) <= now:
+            if self._due.get(worker, math.inf) > now:
+                continue
+            try:
+                workers[index] = self._server.launch_single_inference_worker(self._server.lit_api, index)
+            except (OSError, EOFError) as error:  # the process that workers fork from is dying; another takes its place
+                _logger.warning("%s cannot be restarted yet (%r)", worker.name, error)
+                self._due[worker] = now + _RESTART_PAUSE_S
+            else:
                 del self._due[worker]
                 self._metrics.add("worker_restarts_total")
-                workers[index] = self._server.launch_single_inference_worker(self._server.lit_api, index)
 
     def _give_up(self) -> None:
         _logger.error("an API process ended; ending the service")

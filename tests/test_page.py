@@ -268,9 +268,9 @@ def test_a_key_is_asked_for_and_refusals_are_sentences(browser: Browser, checkpo
 
 
 def test_several_models_are_told_apart(browser: Browser, checkpoint: Path, multi_label_checkpoint: Path) -> None:
-    names = ["--checkpoint", f"one={checkpoint}", f"several={multi_label_checkpoint}"]
+    several = f"several={multi_label_checkpoint}"
     text = "refund please and where is my parcel"
-    with server(checkpoint, *names) as running, page(browser, running.url) as opened:
+    with server(f"one={checkpoint}", "--checkpoint", several) as running, page(browser, running.url) as opened:
         expect(opened.locator("#models [aria-current=true]")).to_have_text("one")
         classify(opened, text)
         expect(opened.locator("#label")).to_have_text(re.compile("^(refund|delivery)$"))

@@ -62,3 +62,27 @@ def test_the_first_death_of_a_worker_costs_no_pause(monkeypatch: pytest.MonkeyPa
     supervisor.watch([])
     supervisor._step()
     assert started == [0]
+
+
+def test_a_worker_that_cannot_be_started_yet_is_started_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that workers fork from may be dying, which ends them too."""
+    monkeypatch.setattr("service.supervisor._RESTART_PAUSE_S", 0.0)
+    attempts: list[int] = []
+
+    def launch(_: object, index: int) -> BaseProcess:
+        attempts.append(index)
+        if len(attempts) == 1:
+            raise ConnectionRefusedError
+        if len(attempts) == 2:
+            raise EOFError
+        return process()
+
+    server = SimpleNamespace(
+        inference_workers=[process()], reports=WorkerReports(), lit_api=None, launch_single_inference_worker=launch
+    )
+    metrics = Metrics()
+    supervisor = Supervisor(server, [], metrics, lambda: None)
+    for _ in range(3):
+        supervisor._step()
+    assert attempts == [0, 0, 0]
+    assert "textcnn_worker_restarts_total 1" in metrics.exposition()
