@@ -17,8 +17,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import numpy as np
 from transformers import PreTrainedTokenizerFast
 
+from model.abstention import pack_tokens
 from model.configuration_textcnn import TextCnnConfig
 from model.modeling_textcnn import TextCnnForSequenceClassification
 from model.saving import save_checkpoint
@@ -57,6 +59,7 @@ def start(checkpoint: Path, rounds: int) -> list[float]:
     """From the command to the first answer, with a checkpoint like `checkpoint` but for a vocabulary that fills it."""
     config = TextCnnConfig.from_pretrained(checkpoint)
     config.vocab_size = EMBEDDING_BYTES // (config.embedding_dim * 4)
+    config.abstention_unseen_tokens = pack_tokens(np.zeros(config.vocab_size, dtype=bool))
     tokenizer = PreTrainedTokenizerFast.from_pretrained(checkpoint)
     found = []
     with tempfile.TemporaryDirectory() as folder:
