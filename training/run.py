@@ -4,42 +4,38 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
 from transformers import TrainerCallback, set_seed
 from transformers.trainer_utils import PredictionOutput
 from transformers.utils import logging
 
 from model.errors import InputError
-from model.files import CONFIG, TOKENIZER, WEIGHTS
-from model.network_textcnn import TextCnnShape
 from model.saving import save_checkpoint
 from training.assessment import Assessment, assess
 from training.bigrams import add_bigrams
 from training.card import model_card
 from training.config import DataArguments, ModelArguments
 from training.config_training import TextCnnTrainingArguments
+from training.continuation import require_best, require_same_network
 from training.data import TextData
 from training.distillation import DistillationObjective, Lesson, learn_from_teacher
 from training.distillation_report import distillation_report
 from training.metrics import best_metric
 from training.objective import Objective, class_weights
-from training.output import CARD, SUMMARY, OutputFolder, best_so_far
+from training.output import CARD, SUMMARY, OutputFolder
 from training.preparation import Prepared, prepare
 from training.report.page import write_report
 from training.report.record import record_files
-from training.subwords import SubwordEmbedding, fold_subwords, learnt_ngram_rows, share_subwords
+from training.subwords import fold_subwords, share_subwords
 from training.summary import summarize
 from training.targets import REGRESSION, SINGLE
 from training.tokens import TokenCache
 from training.trainer import TextCnnTrainer
 
-_MAY_CHANGE = ("dropout", "embedding_dropout")  # of the network, when a training goes on
 LABEL_SMOOTHING = 0.05  # Szegedy et al. 2016, arXiv:1512.00567; its effect here: benchmarks/README.md
 
 
@@ -103,9 +99,9 @@ def _learn(
     for callback in callbacks:
         trainer.add_callback(callback)
     if folder.resume_from is not None:
-        _require_same_network(folder.resume_from, prepared)
+        require_same_network(folder.resume_from, prepared)
         if trainer.args.load_best_model_at_end:
-            _require_best(folder.resume_from)
+            require_best(folder.resume_from)
     trainer.accelerator.wait_for_everyone()  # until all have looked at the folder
     if trainer.args.should_save:
         folder.begin()
@@ -215,31 +211,3 @@ def _answers(trainer: TextCnnTrainer, prepared: Prepared) -> dict[str, Predictio
 def _cache(arguments: DataArguments, training_arguments: TextCnnTrainingArguments) -> TokenCache:
     overwrite = arguments.overwrite_cache and training_arguments.local_process_index == 0
     return TokenCache(arguments.cache_folder, overwrite, arguments.num_proc)
-
-
-def _require_best(checkpoint: Path) -> None:
-    """The best epoch so far may be what is kept in the end."""
-    best = best_so_far(checkpoint)
-    if best is not None and not best.is_dir():
-        raise InputError(
-            f"resume_from_checkpoint: {best.name}, the best so far, must lie beside {str(checkpoint)!r}, it does not; "
-            "--load_best_model_at_end false goes on without it"
-        )
-
-
-def _require_same_network(checkpoint: Path, prepared: Prepared) -> None:
-    """Weights and steps of one training make no sense in another."""
-    then = json.loads((checkpoint / CONFIG).read_text(encoding="utf-8"))
-    now = json.loads(prepared.network.config.to_json_string())
-    then["ngram_buckets"] = learnt_ngram_rows(checkpoint / WEIGHTS)
-    embedding = prepared.network.network.embedding
-    now["ngram_buckets"] = embedding.grams.num_embeddings if isinstance(embedding, SubwordEmbedding) else 0
-    foreign = f"resume_from_checkpoint: {str(checkpoint)!r} was trained from other data or settings: "
-    shape = [field.name for field in fields(TextCnnShape) if field.name not in _MAY_CHANGE]
-    for name in ("problem_type", "id2label", *shape, "ngram_buckets"):
-        if then.get(name) != now.get(name):
-            raise InputError(f"{foreign}{name} was {then.get(name)!r}, is {now.get(name)!r}")
-    both = Tokenizer.from_file(str(checkpoint / TOKENIZER)), prepared.tokenizer.backend_tokenizer
-    tokenizer, present = (json.loads(each.to_str()) for each in both)
-    if tokenizer != present:
-        raise InputError(f"{foreign}its tokenizer is another one")
