@@ -12,17 +12,13 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
-from service.config import DIALECTS, Limits
-from service.dialects.huggingface import HuggingFaceRequest
-from service.dialects.kserve_bodies import KServeRequest
-from service.dialects.tei import TeiRequest
+from service.config import Limits
 from service.endpoint import Endpoint, Incoming, Query, Reply
 from service.errors import ErrorType, ServiceError
 from service.job import Job
 from service.routes import ENDPOINTS
-from service.schemas import ErrorReply, HealthReply, InfoReply, PredictReply, PredictRequest, ReadyReply
+from service.schemas import ErrorReply, HealthReply, InfoReply, PredictReply, ReadyReply
 from service.wire import Options
 from tests.servers import POISON, FakeClassifier, application, run
 
@@ -308,52 +304,6 @@ def test_a_deadline_is_kept_and_a_senseless_one_refused(given: str, status: int)
             assert (await ask(client, "good")).predictions[0].label == "good"
 
     run(scenario())
-
-
-def tensor(shape: list[int], data: list[Any]) -> dict[str, Any]:
-    """A request in KServe's protocol."""
-    return {"inputs": [{"name": "text", "datatype": "BYTES", "shape": shape, "data": data}]}
-
-
-@pytest.mark.parametrize(
-    ("path", "body"),
-    [
-        ("/predict", {"inputs": [1] * 500_000}),
-        ("/predict", {"inputs": "a", **dict.fromkeys(map(str, range(50_000)), 0)}),
-        ("/predict", {"inputs": "a", "explain": True, "explain_label": "x" * 500_000}),
-        ("/hf", {"inputs": [1] * 500_000}),
-        ("/tei/predict", {"inputs": [[1]] * 100_000}),
-        ("/v2/models/fake/infer", {"inputs": [1] * 500_000}),
-        ("/v2/models/fake/infer", tensor([1], [1] * 500_000)),
-        ("/v2/models/fake/infer", tensor([1], [["a"], [1] * 500_000])),
-        ("/v2/models/fake/infer", tensor([10**4000] * 400, ["a"])),
-        ("/v2/models/fake/infer", tensor([-1, -2], ["a", "b"])),
-    ],
-)
-def test_a_body_with_many_mistakes_is_refused_by_one_short_sentence(path: str, body: dict[str, Any]) -> None:
-    async def scenario() -> None:
-        async with application(FakeClassifier(), dialects=DIALECTS) as client:
-            reply = await client.post(path, json=body)
-            assert reply.status_code in (413, 422)
-            assert len(reply.content) < 300
-
-    run(scenario())
-
-
-def test_a_million_wrong_texts_have_few_errors() -> None:
-    """Every error costs microseconds, in which the process answers nobody, not even a probe."""
-    wrong = [1] * 1000
-    for kind, body in (
-        (PredictRequest, {"inputs": wrong}),
-        (HuggingFaceRequest, {"inputs": wrong}),
-        (TeiRequest, {"inputs": wrong}),
-        (TeiRequest, {"inputs": [wrong]}),
-        (KServeRequest, tensor([1], wrong)),
-        (KServeRequest, tensor([1], [wrong])),
-    ):
-        with pytest.raises(ValidationError) as caught:
-            kind.model_validate_json(json.dumps(body))
-        assert caught.value.error_count() <= 4
 
 
 def test_browsers_of_other_origins_may_ask_only_where_they_are_let() -> None:
