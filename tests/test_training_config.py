@@ -114,6 +114,13 @@ def test_the_step_size_suits_optimizer_and_texts(flags: list[str], rate: float) 
     assert parse_with(*flags)[2].learning_rate == rate
 
 
+@pytest.mark.parametrize(("given", "kind"), [([], "wordpiece"), (["--tokenizer", "word"], "word")])
+def test_vectors_in_a_file_leave_the_tokenizer_as_it_is(tmp_path: Path, given: list[str], kind: str) -> None:
+    file = tmp_path / "vectors.txt"
+    file.touch()
+    assert parse_with(*given)[1].tokenizer == parse_with(*given, "--vectors", str(file))[1].tokenizer == kind
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

@@ -111,7 +111,7 @@ class ModelArguments:
 
     tokenizer: str | None = flag(
         "Kind to learn from the training texts (wordpiece, bpe, unigram, word, char), "
-        "or folder or hub name of a pretrained fast tokenizer; wordpiece, with --vectors FILE word, when absent."
+        "or folder or hub name of a pretrained fast tokenizer; wordpiece, or that of --vectors, when absent."
     )
     vectors: str | None = flag(
         "Embeddings to start from: file of word vectors (word2vec .txt or .bin, GloVe, fastText .vec, each also .gz), "
@@ -175,16 +175,15 @@ class ModelArguments:
         self._settle_tokenizer()
 
     def _settle_tokenizer(self) -> None:
-        """A transformer's embeddings are rows of its own vocabulary; word vectors are of words."""
-        is_file = self.vectors is not None and Path(self.vectors).is_file()
-        if self.vectors is not None and not is_file:
+        """A transformer's embeddings are rows of its own vocabulary."""
+        if self.vectors is not None and not Path(self.vectors).is_file():
             if self.tokenizer not in (None, self.vectors):
                 raise InputError(
                     f"tokenizer: the embeddings of {self.vectors!r} go with its own, got {self.tokenizer!r}"
                 )
             self.tokenizer = self.vectors
         if self.tokenizer is None:
-            self.tokenizer = "word" if is_file else "wordpiece"
+            self.tokenizer = "wordpiece"
 
 
 def distils(data: DataArguments, model: ModelArguments) -> bool:
