@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from .encoding import encode_batch as encode_texts
@@ -13,7 +13,7 @@ from .normalization import text_normalizer
 
 KINDS = ("wordpiece", "bpe", "unigram", "word", "char")
 PAD_TOKEN, UNKNOWN_TOKEN = "[PAD]", "[UNK]"  # ids 0 and 1
-_SPECIAL_TOKENS = [PAD_TOKEN, UNKNOWN_TOKEN]
+_START, _END = "[CLS]", "[SEP]"  # ids 2 and 3 where tokens frame each text
 _CONTINUING = "##"  # marks a piece that continues a word
 
 _WORD_START = "\u2581"  # marks a piece that starts a word
@@ -26,26 +26,34 @@ def train_tokenizer(
     vocab_size: int,
     min_frequency: int = 1,
     normalizer: normalizers.Normalizer | None = None,
+    add_special_tokens: bool = False,
 ) -> PreTrainedTokenizerFast:
     """Tokenizer of one of `KINDS` with at most `vocab_size` tokens, learnt from `texts`.
 
-    Normalisation, that of `text_normalizer` if no other is given, is part of the tokenizer, so that offsets refer to
-    the text as given. The same texts give the same tokenizer in every run, but for "unigram", whose trainer
-    in `tokenizers` is randomly seeded. Raises `InputError` for an unknown kind, a `vocab_size` too small for "unigram",
-    or when no text holds a token.
+    With `add_special_tokens` it puts a token before each text and one after it. Normalisation, that of
+    `text_normalizer` if no other is given, is part of the tokenizer, so that offsets refer to the text as given. The
+    same texts give the same tokenizer in every run, but for "unigram", whose trainer in `tokenizers` is randomly
+    seeded. Raises `InputError` for an unknown kind, a `vocab_size` too small for "unigram", or when no text holds a
+    token.
     """
     if kind not in KINDS:
         raise InputError(f"tokenizer kind must be one of {', '.join(KINDS)}, got {kind!r}")
     normalizer = text_normalizer() if normalizer is None else normalizer
+    frame = {"cls_token": _START, "sep_token": _END} if add_special_tokens else {}
+    special_tokens = [PAD_TOKEN, UNKNOWN_TOKEN, *frame.values()]
     tokenizer = Tokenizer(_untrained_model(kind))
     tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, _pre_tokenizer(kind)
     if kind == "wordpiece":
-        tokenizer.model = _wordpiece(texts, normalizer, vocab_size, min_frequency)
+        tokenizer.model = _wordpiece(texts, normalizer, vocab_size, min_frequency, special_tokens)
     else:
-        _learn(tokenizer, texts, kind, vocab_size, min_frequency)
-    if tokenizer.get_vocab_size() <= len(_SPECIAL_TOKENS):
+        _learn(tokenizer, texts, _trainer(kind, vocab_size, min_frequency, special_tokens), vocab_size)
+    if tokenizer.get_vocab_size() <= len(special_tokens):
         raise InputError("text: no training text holds a token; every one is blank")
-    return _as_fast(tokenizer, PAD_TOKEN, UNKNOWN_TOKEN)
+    if frame:
+        numbers = [(token, special_tokens.index(token)) for token in frame.values()]
+        template = f"{_START} $A {_END}"
+        tokenizer.post_processor = processors.TemplateProcessing(single=template, special_tokens=numbers)
+    return _as_fast(tokenizer, PAD_TOKEN, UNKNOWN_TOKEN, **frame)
 
 
 def load_pretrained_tokenizer(name_or_folder: str, add_special_tokens: bool = False) -> PreTrainedTokenizerFast:
@@ -87,10 +95,10 @@ def special_token_counts(tokenizer: PreTrainedTokenizerFast) -> tuple[int, int]:
     return mask.index(0), mask[::-1].index(0)
 
 
-def _as_fast(tokenizer: Tokenizer, pad_token: str, unk_token: str | None) -> PreTrainedTokenizerFast:
+def _as_fast(tokenizer: Tokenizer, pad_token: str, unk_token: str | None, **frame: str) -> PreTrainedTokenizerFast:
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=pad_token, unk_token=unk_token)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=pad_token, unk_token=unk_token, **frame)
 
 
 def _untrained_model(kind: str) -> models.Model:
@@ -114,8 +122,8 @@ def _pre_tokenizer(kind: str) -> pre_tokenizers.PreTokenizer:
     return pre_tokenizers.Sequence([by_space, punctuation, _SPLIT_HAN])
 
 
-def _trainer(kind: str, vocab_size: int, min_frequency: int) -> trainers.Trainer:
-    shared: dict[str, Any] = {"vocab_size": vocab_size, "special_tokens": _SPECIAL_TOKENS, "show_progress": False}
+def _trainer(kind: str, vocab_size: int, min_frequency: int, special_tokens: list[str]) -> trainers.Trainer:
+    shared: dict[str, Any] = {"vocab_size": vocab_size, "special_tokens": special_tokens, "show_progress": False}
     match kind:
         case "bpe":
             return trainers.BpeTrainer(min_frequency=min_frequency, **shared)
@@ -124,9 +132,9 @@ def _trainer(kind: str, vocab_size: int, min_frequency: int) -> trainers.Trainer
     return trainers.WordLevelTrainer(min_frequency=min_frequency, **shared)
 
 
-def _learn(tokenizer: Tokenizer, texts: Iterable[str], kind: str, vocab_size: int, min_frequency: int) -> None:
+def _learn(tokenizer: Tokenizer, texts: Iterable[str], trainer: trainers.Trainer, vocab_size: int) -> None:
     try:
-        tokenizer.train_from_iterator(texts, _trainer(kind, vocab_size, min_frequency))
+        tokenizer.train_from_iterator(texts, trainer)
     except Exception as error:  # of no class of its own
         if "vocabulary is not large enough" not in str(error):
             raise
@@ -134,7 +142,11 @@ def _learn(tokenizer: Tokenizer, texts: Iterable[str], kind: str, vocab_size: in
 
 
 def _wordpiece(
-    texts: Iterable[str], normalizer: normalizers.Normalizer, vocab_size: int, min_frequency: int
+    texts: Iterable[str],
+    normalizer: normalizers.Normalizer,
+    vocab_size: int,
+    min_frequency: int,
+    special_tokens: list[str],
 ) -> models.WordPiece:
     """WordPiece whose pieces are those of BPE, as in the trainer of `tokenizers`, but the same in every run.
 
@@ -145,11 +157,11 @@ def _wordpiece(
     bpe.normalizer = normalizer
     mark = pre_tokenizers.Metaspace(replacement=_WORD_START, prepend_scheme="always")
     bpe.pre_tokenizer = pre_tokenizers.Sequence([_pre_tokenizer("wordpiece"), mark])
-    bpe.train_from_iterator(texts, _trainer("bpe", vocab_size, min_frequency))
-    merged = sorted(bpe.get_vocab().items(), key=lambda item: item[1])[len(_SPECIAL_TOKENS) :]
+    bpe.train_from_iterator(texts, _trainer("bpe", vocab_size, min_frequency, special_tokens))
+    merged = sorted(bpe.get_vocab().items(), key=lambda item: item[1])[len(special_tokens) :]
     tokens = [token for token, _ in merged if token != _WORD_START]
     letters = [token for token in tokens if len(token) == 1]
     starting = [token[1:] if token.startswith(_WORD_START) else _CONTINUING + token for token in tokens]
-    vocabulary = dict.fromkeys([*_SPECIAL_TOKENS, *letters, *starting])  # in order of use, without repetition
+    vocabulary = dict.fromkeys([*special_tokens, *letters, *starting])  # in order of use, without repetition
     numbered = {token: number for number, token in enumerate(list(vocabulary)[:vocab_size])}
     return models.WordPiece(numbered, unk_token=UNKNOWN_TOKEN, continuing_subword_prefix=_CONTINUING)

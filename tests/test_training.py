@@ -76,7 +76,7 @@ def test_table_on_stdout_and_notes_on_stderr(tmp_path: Path, capfd: pytest.Captu
     assert (blank, folder) == ("", f"checkpoint: {checkpoint}")
     assert command == f"serve it:   textcnn-serve --checkpoint {checkpoint}"
     notes = [line for line in err.splitlines() if line.strip()]
-    assert notes[0] == "max_length 8 tokens cuts 0.0 % of the training texts"
+    assert notes[0] == "max_length 16 tokens cuts 0.0 % of the training texts"
     assert [line.split("  ")[0] for line in notes[1:3]] == ["epoch 1", "epoch 2"]
     assert [line[:22] for line in notes[3:]] == ["the linear part weighs"]  # and no library speaks
 

@@ -128,7 +128,7 @@ class ModelArguments:
         "Whether a learnt tokenizer cuts three or more of the same character to two, digits excepted.", True
     )
     simplify_chinese: bool = flag("Whether a learnt tokenizer reads traditional Chinese as simplified.", False)
-    add_special_tokens: bool = flag("Whether a pretrained tokenizer frames each text, as in [CLS] ... [SEP].", False)
+    add_special_tokens: bool = flag("Whether the tokenizer frames each text, as in [CLS] ... [SEP].", True)
     max_length: int | None = flag("Tokens a text is padded or cut to; taken from the training texts when absent.")
     padding: Literal["longest", "max_length"] = flag(
         "Width of a training batch: its longest text, or max_length always; the network learns the same.", "longest"

@@ -109,7 +109,9 @@ def _tokenizer(texts: Sequence[str], arguments: ModelArguments, cache: TokenCach
     else:
         characters = simplified_characters() if arguments.simplify_chinese else None
         normalizer = text_normalizer(arguments.lowercase, arguments.squeeze_repeats, characters)
-        tokenizer = cache.learn(texts, kind, arguments.vocab_size, arguments.min_frequency, normalizer)
+        tokenizer = cache.learn(
+            texts, kind, arguments.vocab_size, arguments.min_frequency, normalizer, arguments.add_special_tokens
+        )
     tokenizer.padding_side, tokenizer.truncation_side = arguments.padding_side, arguments.truncation_side
     return tokenizer
 

@@ -51,16 +51,22 @@ class TokenCache:
     processes: int | None = None
 
     def learn(
-        self, texts: Sequence[str], kind: str, vocab_size: int, min_frequency: int, normalizer: Normalizer
+        self,
+        texts: Sequence[str],
+        kind: str,
+        vocab_size: int,
+        min_frequency: int,
+        normalizer: Normalizer,
+        add_special_tokens: bool,
     ) -> PreTrainedTokenizerFast:
         """The tokenizer that `train_tokenizer` learns, from the cache if it was learnt from the same texts before."""
         empty = Tokenizer(WordLevel())
         empty.normalizer = normalizer
-        asked = f"{kind} {vocab_size} {min_frequency} {tokenizers.__version__} {empty.to_str()}"
+        asked = f"{kind} {vocab_size} {min_frequency} {add_special_tokens} {tokenizers.__version__} {empty.to_str()}"
         arrays = texts.chunks if isinstance(texts, StoredColumn) else [pyarrow.array(texts, pyarrow.large_string())]
         folder = self.folder / f"tokenizer-{_digest(asked, *arrays)}"
         if self.overwrite or not folder.is_dir():
-            tokenizer = train_tokenizer(texts, kind, vocab_size, min_frequency, normalizer)
+            tokenizer = train_tokenizer(texts, kind, vocab_size, min_frequency, normalizer, add_special_tokens)
             with writing(self.folder):
                 beside = Path(tempfile.mkdtemp(dir=self.folder))
                 tokenizer.save_pretrained(beside)
