@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import processors
 from transformers import PreTrainedTokenizerFast
 
 from model.errors import InputError
@@ -36,6 +35,17 @@ def test_padding_is_0_and_unknown_is_1(tokenizers: dict[str, PreTrainedTokenizer
     assert len(tokenizer) <= 200
     assert 1 in encode_batch(tokenizer, ["ж"])[0]
     assert encode_batch(tokenizer, ["", " \n"]) == [[], []]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_tokens_frame_each_text_when_wanted(tokenizers: dict[str, PreTrainedTokenizerFast], kind: str) -> None:
+    framed = train_tokenizer(CORPUS, kind, vocab_size=200, add_special_tokens=True)
+    assert (framed.cls_token_id, framed.sep_token_id, special_token_counts(framed)) == (2, 3, (1, 1))
+    assert len(framed) <= 200
+    assert encode_batch(framed, [""]) == [[2, 3]]
+    first, *inside, last = encode_batch(framed, [CORPUS[0]])[0]
+    assert (first, last) == (2, 3)
+    assert framed.decode(inside) == tokenizers[kind].decode(encode_batch(tokenizers[kind], [CORPUS[0]])[0])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -91,17 +101,12 @@ def test_every_process_learns_the_same_tokenizer(kind: str) -> None:
 
 
 def test_truncation_counts_special_tokens_and_obeys_the_side(tmp_path: Path) -> None:
-    tokenizer = train_tokenizer(CORPUS, "word", 100)
-    tokenizer.add_special_tokens({"cls_token": "[CLS]", "sep_token": "[SEP]"})
-    specials = [(token, tokenizer.convert_tokens_to_ids(token)) for token in ("[CLS]", "[SEP]")]
-    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=specials
-    )
+    tokenizer = train_tokenizer(CORPUS, "word", 100, add_special_tokens=True)
     tokenizer.save_pretrained(tmp_path)
     with_specials = load_pretrained_tokenizer(str(tmp_path), add_special_tokens=True)
     bare = load_pretrained_tokenizer(str(tmp_path))
     text = ["where is my parcel please"]
-    cls, sep = (number for _, number in specials)
+    cls, sep = tokenizer.cls_token_id, tokenizer.sep_token_id
     words = encode_batch(bare, text)[0]
     assert special_token_counts(with_specials) == (1, 1)
     assert special_token_counts(bare) == (0, 0)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from sklearn.metrics import f1_score
+from tokenizers import Tokenizer
 
 from model.classifier import TextClassifier
 from tests.conftest import TINY, labelled_texts, multi_labelled_texts, train, write_json_lines
@@ -89,6 +90,15 @@ def test_the_same_seed_gives_the_same_weights(tmp_path: Path, checkpoint: Path) 
     assert (again / "tokenizer.json").read_bytes() == (checkpoint / "tokenizer.json").read_bytes()
     other = train(tmp_path / "other", labelled_texts(), "--seed", "8")
     assert (other / "model.safetensors").read_bytes() != (checkpoint / "model.safetensors").read_bytes()
+
+
+def test_tokens_frame_each_text_unless_told_otherwise(tmp_path: Path, checkpoint: Path) -> None:
+    bare = train(tmp_path, labelled_texts(), "--add_special_tokens", "false", "--num_train_epochs", "1")
+    for folder, count in ((checkpoint, 1), (bare, 0)):
+        config = json.loads((folder / "config.json").read_text())
+        assert (config["special_tokens_before"], config["special_tokens_after"]) == (count, count)
+        token_ids = Tokenizer.from_file(str(folder / "tokenizer.json")).encode("refund").ids
+        assert (token_ids[0] == 2, token_ids[-1] == 3) == (bool(count), bool(count))
 
 
 def test_several_labels(multi_label_checkpoint: Path) -> None:
