@@ -53,7 +53,7 @@ def test_two_processes_learn_what_one_does_with_twice_the_batch(tmp_path: Path) 
     assert {path.name for path in shared.iterdir()} == {path.name for path in whole.iterdir()}
     assert done.stdout.count("serve it:") == 1
     assert len(list((tmp_path / "two" / "tensorboard").rglob("events.*"))) == 1
-    assert done.stderr.count("max_length 8 tokens") == 1
+    assert done.stderr.count("max_length 16 tokens") == 1
 
 
 def test_a_process_whose_share_of_the_last_step_is_empty(tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def test_the_command_speaks_only_of_what_matters(tmp_path: Path) -> None:
     *notes, linear = done.stderr.splitlines()
     assert notes == [
         "no validation rows given: 14 of the 144 training rows held out",
-        "max_length 8 tokens cuts 0.0 % of the training texts",
+        "max_length 16 tokens cuts 0.0 % of the training texts",
     ]
     assert re.fullmatch(r"the linear part weighs \d+ %", linear)
     assert done.stdout.splitlines()[0].split() == ["texts", "accuracy", "f1_macro", "loss"]
