@@ -77,7 +77,8 @@ class TextCnnShape:
         self._require(is_temperature, "calibration_temperature", "must be a finite number above 0")
         self._check_padding()
         specials = self.special_tokens_before + self.special_tokens_after
-        self._require(self.max_length >= specials, "max_length", f"must hold the {specials} special tokens")
+        has_room = self.max_length > specials
+        self._require(has_room, "max_length", f"must leave room for a text beside the {specials} special tokens")
         in_vocabulary = 0 <= self.pad_token_id < self.vocab_size
         self._require(in_vocabulary, "pad_token_id", f"must be at least 0 and below vocab_size = {self.vocab_size}")
 

@@ -33,14 +33,15 @@ def train_tokenizer(
     With `add_special_tokens` it puts a token before each text and one after it. Normalisation, that of
     `text_normalizer` if no other is given, is part of the tokenizer, so that offsets refer to the text as given. The
     same texts give the same tokenizer in every run, but for "unigram", whose trainer in `tokenizers` is randomly
-    seeded. Raises `InputError` for an unknown kind, a `vocab_size` too small for "unigram", or when no text holds a
-    token.
+    seeded. Raises `InputError` for an unknown kind, a `vocab_size` that is too small, or when no text holds a token.
     """
     if kind not in KINDS:
         raise InputError(f"tokenizer kind must be one of {', '.join(KINDS)}, got {kind!r}")
     normalizer = text_normalizer() if normalizer is None else normalizer
     frame = {"cls_token": _START, "sep_token": _END} if add_special_tokens else {}
     special_tokens = [PAD_TOKEN, UNKNOWN_TOKEN, *frame.values()]
+    if vocab_size <= len(special_tokens):
+        raise InputError(f"vocab_size must have room beside the {len(special_tokens)} special tokens, got {vocab_size}")
     tokenizer = Tokenizer(_untrained_model(kind))
     tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, _pre_tokenizer(kind)
     if kind == "wordpiece":

@@ -130,6 +130,13 @@ def test_a_vocabulary_without_room_for_every_character_is_a_mistake() -> None:
         train_tokenizer(CORPUS, "unigram", 10)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("framed", "size"), [(False, 2), (True, 4)])
+def test_a_vocabulary_without_room_for_a_text_is_a_mistake(kind: str, framed: bool, size: int) -> None:
+    with pytest.raises(InputError, match=f"vocab_size must have room beside the {size} special tokens, got {size}"):
+        train_tokenizer(CORPUS, kind, size, add_special_tokens=framed)
+
+
 def test_a_folder_without_tokenizer_is_a_mistake(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="tokenizer must be a folder or a hub name of a tokenizer, got"):
         load_pretrained_tokenizer(str(tmp_path))

@@ -29,6 +29,13 @@ MISTAKES: list[tuple[str, bytes, list[str], str]] = [
     ("a.csv", ENOUGH, ["--tokenizer", "sentences"], "tokenizer"),
     ("a.csv", ENOUGH, ["--groups", "7"], "embedding_dim must be divisible by groups"),
     ("a.csv", ENOUGH, ["--max_length", "0"], "max_length must be"),
+    (
+        "a.csv",
+        ENOUGH,
+        ["--max_length", "2"],
+        "max_length must leave room for a text beside the 2 special tokens, got 2",
+    ),
+    ("a.csv", ENOUGH, ["--vocab_size", "4"], "vocab_size must have room beside the 4 special tokens, got 4"),
     ("a.csv", ENOUGH, ["--conv_padding", "wide"], "error: conv_padding must be"),
     ("a.csv", ENOUGH, ["--label_smoothing_factor", "1.5"], "label_smoothing_factor must be at least 0 and below 1"),
     ("a.csv", ENOUGH, ["--seed", "5000000000"], "seed must be at least 0 and below 4294967296, got 5000000000"),
