@@ -11,6 +11,8 @@ from torch import nn
 from transformers import PreTrainedTokenizerFast
 
 from model.checkpoint import read_config, read_network
+from model.network_textcnn import TextCnn, TextCnnShape
+from model.tokenizer import load_pretrained_tokenizer, train_tokenizer
 from tests.conftest import labelled_texts, train
 from training.subwords import SubwordEmbedding, fold_subwords, ngrams, share_subwords
 
@@ -28,6 +30,18 @@ def test_an_embedding_is_its_row_plus_those_of_its_ngrams(grams: list[list[int]]
         torch.testing.assert_close(row, own.weight[token] + sums / max(1, len(grams[token])) ** 0.5)
     torch.testing.assert_close(shared.eval()(batch), shared.train()(batch))
     torch.testing.assert_close(shared.table()[batch], shared(batch))
+
+
+def test_special_tokens_have_no_spelling(tmp_path: Path) -> None:
+    """A pretrained tokenizer frames texts by tokens that have no name once it is loaded."""
+    train_tokenizer(["spelling"], "word", 10, add_special_tokens=True).save_pretrained(tmp_path)
+    tokenizer = load_pretrained_tokenizer(str(tmp_path), add_special_tokens=True)
+    network = TextCnn(TextCnnShape(vocab_size=5, embedding_dim=4, num_filters=2), num_labels=2)
+    share_subwords(network, tokenizer, BUCKETS)
+    assert isinstance(network.embedding, SubwordEmbedding)
+    own = network.embedding.weight
+    has_grams = (network.embedding.table() != own).any(dim=1)
+    assert has_grams.tolist() == [False, False, False, False, True]  # [PAD], [UNK], [CLS], [SEP], spelling
 
 
 @pytest.mark.parametrize("sparse", [False, True])

@@ -76,7 +76,7 @@ class SubwordEmbedding(nn.Embedding):
 def share_subwords(network: TextCnn, tokenizer: PreTrainedTokenizerFast, buckets: int) -> None:
     """Let the embedding of `network` be learnt so, with rows that are drawn as its own were."""
     tokens = tokenizer.convert_ids_to_tokens(list(range(network.config.vocab_size)))
-    special = set(tokenizer.all_special_tokens)
+    special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}  # named or not
     grams = [[] if token in special else [_bucket(gram, buckets) for gram in ngrams(token)] for token in tokens]
     own = network.embedding
     network.embedding = SubwordEmbedding(own, grams, buckets, float(own.weight.detach().std()))
