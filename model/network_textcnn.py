@@ -32,7 +32,7 @@ class TextCnnShape:
     bias: bool = True  # of each Conv1d
     dropout: float = 0.5  # probability, on the pooled features
     embedding_dropout: float = 0.0  # probability, on the embedded tokens
-    bigram_buckets: int = 0  # rows that pairs of neighbouring tokens share in the linear part; without it 0
+    num_bigrams: int = 0  # pairs of neighbouring tokens that the linear part knows; without it 0
     max_length: int = 128  # tokens, special ones included; longer texts are cut
     padding_side: str = "right"
     truncation_side: str = "right"  # the side that is cut off
@@ -63,7 +63,7 @@ class TextCnnShape:
         sizes = self.kernel_sizes
         all_counts = isinstance(sizes, list | tuple) and len(sizes) > 0 and all(map(_is_count, sizes))
         self._require(all_counts, "kernel_sizes", "must be whole numbers of at least 1")
-        self._require(_is_count(self.bigram_buckets + 1), "bigram_buckets", "must be a whole number of at least 0")
+        self._require(_is_count(self.num_bigrams + 1), "num_bigrams", "must be a whole number of at least 0")
         for name in ("dropout", "embedding_dropout"):
             value = getattr(self, name)
             self._require(isinstance(value, int | float) and 0 <= value < 1, name, "must be at least 0 and below 1")
@@ -101,7 +101,7 @@ def _is_count(value: object) -> bool:
 class TextCnn(nn.Module):
     """Embedding, `nn.Conv1d` per kernel size, ReLU, maximum over time, dropout, linear (Kim 2014, arXiv:1408.5882).
 
-    With `bigram_buckets` the logits of `Bigrams` are added, the only part that sees how often something occurs.
+    With `num_bigrams` the logits of `Bigrams` are added, the only part that sees how often something occurs.
 
     The logits of a text depend on its tokens alone: neither the amount nor the side of the padding, nor its neighbours
     in the batch, change them. A text shorter than a window is filled up with zeros to one window.
@@ -130,8 +130,8 @@ class TextCnn(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.classifier = nn.Linear(len(config.kernel_sizes) * config.num_filters, num_labels)
         self.bigrams: Bigrams | None = None
-        if config.bigram_buckets:
-            self.bigrams = Bigrams(config.vocab_size, config.bigram_buckets, config.pad_token_id, num_labels)
+        if config.num_bigrams:
+            self.bigrams = Bigrams(config.vocab_size, config.num_bigrams, config.pad_token_id, num_labels)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Logits (B, C) of token ids (B, T), where `attention_mask` (B, T) is 1 for tokens and 0 for padding."""

@@ -10,6 +10,7 @@ from model.configuration_textcnn import TextCnnConfig
 from model.modeling_textcnn import TextCnnForSequenceClassification
 from model.saving import save_checkpoint
 from model.tokenizer import train_tokenizer
+from tests.strategies import fill_bigrams
 
 TEXTS = [
     "where is my parcel",
@@ -44,8 +45,8 @@ def build_network(vocab_size: int, **options: Any) -> TextCnnForSequenceClassifi
     }
     network = TextCnnForSequenceClassification(TextCnnConfig(**settings | options))
     network.train(False)
-    if network.network.bigrams is not None:  # which starts from zeros
-        torch.nn.init.normal_(network.network.bigrams.weight)
+    if network.network.bigrams is not None:
+        fill_bigrams(network.network.bigrams, vocab_size)
     return network
 
 

@@ -6,6 +6,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
+from model.bigrams_textcnn import Bigrams
 from model.network_textcnn import TextCnn, TextCnnShape
 
 VOCABULARY = 23  # V; id 0 is padding
@@ -37,7 +38,7 @@ def shapes(draw: st.DrawFn) -> TextCnnShape:
         dilation=draw(st.integers(1, 3)),
         groups=draw(st.sampled_from([1, 2])),
         bias=draw(st.booleans()),
-        bigram_buckets=draw(st.sampled_from([0, 7])),
+        num_bigrams=draw(st.sampled_from([0, 7, 300])),
         max_length=40,
         calibration_temperature=draw(st.sampled_from([1.0, 0.5, 3.0])),
     )
@@ -67,6 +68,14 @@ def build_network(shape: TextCnnShape, seed: int = 0) -> TextCnn:
     """A network of that shape in evaluation mode, its weights drawn from `seed`."""
     torch.manual_seed(seed)
     network = TextCnn(shape, CLASSES).eval().requires_grad_(False)
-    if network.bigrams is not None:  # which starts from zeros
-        network.bigrams.weight.normal_()
+    if network.bigrams is not None:
+        fill_bigrams(network.bigrams, shape.vocab_size)
     return network
+
+
+@torch.no_grad()
+def fill_bigrams(bigrams: Bigrams, vocab_size: int) -> None:
+    """Pairs and weights for a linear part, which starts without any."""
+    pairs = torch.randperm(vocab_size**2)[: bigrams.num_bigrams]
+    bigrams.known[:-1] = pairs.sort().values
+    bigrams.weight[:-1].normal_()

@@ -160,7 +160,7 @@ def test_an_interrupted_teacher_goes_on(teacher: Path, tmp_path: Path, monkeypat
 def test_the_student_takes_over_what_the_teacher_says(teacher: Path, tmp_path: Path) -> None:
     more = write_json_lines(tmp_path / "more.jsonl", [{"text": f"parcel courier {number}"} for number in range(20)])
     flags = ("--teacher", str(teacher), "--unlabelled_file", str(more), "--cache_dir", str(tmp_path / "cache"))
-    alone = ("--bigram_buckets", "0")  # the linear part would learn the labels, of which this teacher knows none
+    alone = ("--max_bigrams", "0")  # the linear part would learn the labels, of which this teacher knows none
     folder = train(tmp_path, ROWS, *flags, *alone, "--augmented_copies", "4")
     report = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["distillation"]
     assert report["texts"] > len(ROWS) + 20 + len(ROWS)

@@ -7,7 +7,6 @@ import torch
 from hypothesis import given, settings
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from model.bigrams_textcnn import MULTIPLIER
 from model.classifier import TextClassifier
 from model.errors import InputError
 from model.evidence import LAYOUT_WINDOWS, LAYOUTS, Explainable, _kept_taps, _spans, _taps, explain
@@ -67,12 +66,13 @@ def test_it_adds_up_on_a_gpu() -> None:
 @pytest.mark.parametrize(("first", "second", "piece"), [(None, 5, "5"), (5, 7, "5 7"), (0, 3, "3"), (7, 0, "7")])
 def test_a_row_of_the_linear_part_is_a_piece(first: int | None, second: int, piece: str) -> None:
     """A token's row is the token alone, a pair's row the pair; a boundary (0) stands on no characters."""
-    shape = TextCnnShape(vocab_size=VOCABULARY, embedding_dim=4, num_filters=2, bigram_buckets=10_007)
+    shape = TextCnnShape(vocab_size=VOCABULARY, embedding_dim=4, num_filters=2, num_bigrams=3)
     network = build_network(shape)
     network.classifier.weight.zero_()
     assert network.bigrams is not None
     network.bigrams.weight.zero_()
-    row = second if first is None else VOCABULARY + (first * MULTIPLIER + second) % shape.bigram_buckets
+    network.bigrams.known[:3] = torch.tensor([3, 5 * VOCABULARY + 7, 7 * VOCABULARY])
+    row = second if first is None else VOCABULARY + network.bigrams.known.tolist().index(first * VOCABULARY + second)
     network.bigrams.weight[row] = 8**0.5  # 4 pairs have 8 rows
     text = "3 5 7"
     for form in (network, FoldedTextCnn(network)):

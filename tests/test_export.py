@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow  # torch's exporter takes seconds
 
 @pytest.mark.filterwarnings("ignore")  # of torch's exporter about itself
 @pytest.mark.parametrize(
-    "options", [{}, {"padding": 1, "stride": 2, "calibration_temperature": 1.7, "bigram_buckets": 7}]
+    "options", [{}, {"padding": 1, "stride": 2, "calibration_temperature": 1.7, "num_bigrams": 201}]
 )
 def test_onnxruntime_gives_our_logits(tmp_path: Path, options: dict[str, object]) -> None:
     checkpoint, target = write_checkpoint(tmp_path / "checkpoint", max_length=40, **options), tmp_path / "network.onnx"

@@ -64,7 +64,7 @@ TEXTS = [[1, 2, 3, 4, 5, 6, 7], [], [8], list(range(1, 21)), [9, 10, 11]]
     ],
 )
 def test_captured_passes_give_the_networks_logits(folded: bool, dtype: torch.dtype, tf32: bool, error: float) -> None:
-    shape = TextCnnShape(vocab_size=VOCABULARY, embedding_dim=32, num_filters=16, bigram_buckets=50, max_length=40)
+    shape = TextCnnShape(vocab_size=VOCABULARY, embedding_dim=32, num_filters=16, num_bigrams=50, max_length=40)
     network = build_network(shape)
     alone = pad(TEXTS, [0] * len(TEXTS), 20)
     expected = network(alone.input_ids, alone.attention_mask)

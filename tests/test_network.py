@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from model.bigrams_textcnn import MULTIPLIER
 from model.network_textcnn import TextCnn, TextCnnShape
 from tests.strategies import CLASSES, VOCABULARY, batches, build_network, pad, shapes, token_lists
 
@@ -40,10 +39,14 @@ def naive_bigrams(network: TextCnn, tokens: list[int]) -> Tensor:
     """What the linear part adds (C,), pair by pair; 0 is the boundary around a text."""
     if network.bigrams is None:
         return torch.zeros(CLASSES)
-    rows = []
+    rows, known = 0, network.bigrams.known.tolist()
+    total = torch.zeros(CLASSES)
     for first, second in pairwise([0, *tokens, 0]):
-        rows += [second, VOCABULARY + (first * MULTIPLIER + second) % network.config.bigram_buckets]
-    logits: Tensor = network.bigrams.weight[rows].sum(dim=0) / len(rows) ** 0.5
+        total += network.bigrams.weight[second]
+        if (pair := first * VOCABULARY + second) in known:
+            total += network.bigrams.weight[VOCABULARY + known.index(pair)]
+        rows += 2
+    logits: Tensor = total / rows**0.5
     return logits
 
 

@@ -178,7 +178,7 @@ def test_rows_are_those_of_the_file_although_some_are_held_out(tmp_path: Path) -
     rows[100]["label"] = next(label for label in ("refund", "praise") if label != rows[100]["label"])
     file, folder = write_json_lines(tmp_path / "texts.jsonl", rows), tmp_path / "out"
     command = ["--train_file", str(file), "--output_dir", str(folder), *TINY, "--report_to", "none"]
-    assert training_main([*command, "--learning_rate", "1e-5", "--bigram_buckets", "0"]) == 0  # learns next to nothing
+    assert training_main([*command, "--learning_rate", "1e-5", "--max_bigrams", "0"]) == 0  # learns next to nothing
     record = read_record(folder)
     suspicious, mistakes = record["checks"]["suspicious"]["examples"], record["splits"]["validation"]["mistakes"]
     assert 100 in [found["row"] for found in suspicious]
@@ -226,7 +226,7 @@ def test_numbers_get_the_sections_that_make_sense(tmp_path: Path) -> None:
 def test_comparing_counts_who_is_right(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flags = ("--num_train_epochs", "1", "--learning_rate", "0.002", "--bigram_buckets", "0")
+    flags = ("--num_train_epochs", "1", "--learning_rate", "0.002", "--max_bigrams", "0")
     worse = train(tmp_path, labelled_texts(), *flags)
     monkeypatch.chdir(tmp_path)
     capsys.readouterr()

@@ -112,7 +112,7 @@ def test_several_labels(multi_label_checkpoint: Path) -> None:
 
 def test_thresholds_are_chosen_measured_and_kept(tmp_path: Path) -> None:
     """Labels too few epochs old for probabilities of 0.5: with thresholds of their own they are found all the same."""
-    flags = ["--num_train_epochs", "2", "--learning_rate", "0.003", "--bigram_buckets", "0"]
+    flags = ["--num_train_epochs", "2", "--learning_rate", "0.003", "--max_bigrams", "0"]
     measured = {}
     for tuned in ("true", "false"):
         (tmp_path / tuned).mkdir()
@@ -141,7 +141,7 @@ def test_regression_in_the_targets_unit(tmp_path: Path) -> None:
     assert np.mean((values - truth) ** 2) == pytest.approx(measured["mse"], rel=1e-3)  # the folded scale is exact
 
 
-ALONE = ("--ngram_buckets", "0", "--bigram_buckets", "0")  # what learns is written
+ALONE = ("--ngram_buckets", "0", "--max_bigrams", "0")  # what learns is written
 
 
 def test_the_best_epoch_is_kept_not_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

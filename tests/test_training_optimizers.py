@@ -156,7 +156,7 @@ def test_mistakes(flags: list[str], message: str) -> None:
 
 
 def test_max_norm_bounds_the_weights_of_each_class(tmp_path: Path) -> None:
-    flags = ("--optim", "adadelta", "--learning_rate", "1", "--max_norm", "0.4", "--bigram_buckets", "0")
+    flags = ("--optim", "adadelta", "--learning_rate", "1", "--max_norm", "0.4", "--max_bigrams", "0")
     checkpoint = train(tmp_path, labelled_texts(), *flags)
     norms = load_file(checkpoint / "model.safetensors")["network.classifier.weight"].norm(dim=1)
     assert norms.max() <= 0.4 + 1e-5
@@ -203,7 +203,7 @@ def test_clipping_bounds_a_step(tmp_path: Path) -> None:
         (tmp_path / rate).mkdir()
         flags = ("--optim", "sgd", "--learning_rate", rate, "--max_grad_norm", "0.01", "--max_steps", "1")
         # what learns is written
-        others = ("--lr_scheduler_type", "constant", "--ngram_buckets", "0", "--bigram_buckets", "0")
+        others = ("--lr_scheduler_type", "constant", "--ngram_buckets", "0", "--max_bigrams", "0")
         folder = train(tmp_path / rate, labelled_texts(), *flags, *others)
         weights.append(torch.cat([tensor.flatten() for tensor in load_file(folder / "model.safetensors").values()]))
     assert float((weights[1] - weights[0]).norm()) == pytest.approx(0.01, rel=1e-2)

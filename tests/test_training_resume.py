@@ -117,7 +117,7 @@ def test_the_best_epoch_is_found_again_where_the_folder_was_moved(
     monkeypatch.setattr("training.metrics._single", lambda *_: {"accuracy": next(accuracies, 0.0), "f1_macro": 0.0})
     file = write_json_lines(tmp_path / "texts.jsonl", labelled_texts())
     flags = ["--train_file", str(file), *TINY, "--num_train_epochs", "4", "--early_stopping_patience", "0"]
-    flags += ["--ngram_buckets", "0", "--bigram_buckets", "0"]  # what learns is written
+    flags += ["--ngram_buckets", "0", "--max_bigrams", "0"]  # what learns is written
     with monkeypatch.context() as patch:
         patch.setattr(TextCnnTrainer, "_save_checkpoint", save_then_interrupt)
         assert main([*flags, "--output_dir", str(tmp_path / "before")]) == 130

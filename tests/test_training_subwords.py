@@ -88,7 +88,7 @@ def test_a_finished_checkpoint_holds_the_sums_alone(tmp_path: Path, sparse: str)
         "false",
         "--num_train_epochs",
         "2",
-        "--bigram_buckets",
+        "--max_bigrams",
         "0",
     )
     checkpoint = train(tmp_path, labelled_texts(), "--ngram_buckets", "50", "--sparse_embedding", sparse, *flags)

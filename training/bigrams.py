@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers.trainer_utils import PredictionOutput
 
-from model.bigrams_textcnn import Bigrams
+from model.bigrams_textcnn import Bigrams, neighbours
 from model.network_textcnn import TextCnn
 from training.calibration import calibration_metrics, fit_temperature
 from training.features import TokenTensors
@@ -31,26 +31,28 @@ RATE = 0.1  # of Adagrad at the start; it falls to 0
 PRIOR = 0.5  # times the log-ratios of naive Bayes is what learning starts from
 SMOOTHING = 2.0  # occurrences of each row, shared by the classes as the texts are; more where there are many classes
 LARGEST = 2**26  # numbers in the table: 256 MB
-WEIGHTS = np.linspace(0, 0.7, 8)  # of the linear part that are tried; that of the filters is the rest
+WEIGHTS = np.linspace(0, 0.95, 20)  # of the linear part that are tried; that of the filters is the rest
 
 # N texts, B texts of a batch, n rows of all its texts, R rows of the table, C classes.
 
 
 def add_bigrams(
-    prepared: Prepared, answers: Mapping[str, PredictionOutput], objective: Objective, buckets: int, seed: int
+    prepared: Prepared, answers: Mapping[str, PredictionOutput], objective: Objective, most: int, seed: int
 ) -> dict[str, PredictionOutput]:
-    """Give the network a linear part with `buckets` rows for pairs, and `answers`, logits by split, what it says.
+    """Give the network a linear part with `most` pairs or fewer, and `answers`, logits by split, what it says.
 
     It weighs what makes the validation labels likeliest; where that is nothing, the network stays as it is.
     """
     network, splits = prepared.network.network, prepared.splits()
     config = network.config
     classes = network.classifier.out_features
-    buckets = min(buckets, LARGEST // classes - config.vocab_size)
-    if buckets < 1:
+    most = min(most, LARGEST // classes - config.vocab_size - 1)
+    if most < 1:
         logger.info("no linear part: a table of %d tokens and %d classes is too large", config.vocab_size, classes)
         return dict(answers)
-    bigrams = Bigrams(config.vocab_size, buckets, config.pad_token_id, classes)
+    pairs = frequent_pairs(network, prepared.train, most)
+    bigrams = Bigrams(config.vocab_size, len(pairs), config.pad_token_id, classes)
+    bigrams.known[:-1] = pairs
     learn(bigrams, network, prepared.train, objective, seed)
     found = {name: given(bigrams, network, split) for name, split in splits.items()}
     logits = {name: np.asarray(answer.predictions) for name, answer in answers.items()}
@@ -73,7 +75,23 @@ def attach(network: TextCnn, bigrams: Bigrams, weight: float) -> None:
         network.classifier.bias.mul_(1 - weight)
         bigrams.weight.mul_(weight)
     network.bigrams = bigrams.to(network.classifier.weight)
-    network.config.bigram_buckets = bigrams.buckets
+    network.config.num_bigrams = bigrams.num_bigrams
+
+
+def frequent_pairs(network: TextCnn, texts: TokenTensors, most: int) -> Tensor:
+    """The `most` pairs of neighbours that are most frequent in the texts, or all of them, in ascending order (N,)."""
+    config, found, counts = network.config, [], []
+    for batch in _in_order(texts):
+        input_ids, lengths, _ = _compact(network, texts, batch)
+        _, pairs, is_pair = neighbours(input_ids, lengths, config.vocab_size, config.pad_token_id)
+        distinct, times = pairs[is_pair].unique(return_counts=True)
+        found.append(distinct)
+        counts.append(times)
+    distinct, place = torch.cat(found).unique(return_inverse=True)
+    total = torch.zeros(len(distinct), dtype=torch.long).index_add_(0, place, torch.cat(counts))
+    kept = total.argsort(descending=True, stable=True)[:most]
+    chosen: Tensor = distinct[kept.sort().values]
+    return chosen
 
 
 def learn(bigrams: Bigrams, network: TextCnn, texts: TokenTensors, objective: Objective, seed: int) -> None:
@@ -127,13 +145,16 @@ def log_ratios(bigrams: Bigrams, network: TextCnn, texts: TokenTensors) -> Tenso
         texts_of += truth.sum(dim=0)
     share = (texts_of + 1) / (len(texts) + 2)  # (C,), of the texts; neither 0 nor 1
     more = SMOOTHING * max(1.0, classes**2 / len(texts))
-    return ((inside + more * share) / share).log() - ((total - inside + more * (1 - share)) / (1 - share)).log()
+    ratios = ((inside + more * share) / share).log() - ((total - inside + more * (1 - share)) / (1 - share)).log()
+    ratios[-1] = 0  # of unknown pairs
+    return ratios
 
 
 def _logits(bigrams: Bigrams, rows: Tensor, starts: Tensor) -> Tensor:
     """Logits (B, C) of the rows of texts (n,), of which each text's begin at `starts` (B,)."""
     counts = torch.cat([starts, torch.tensor([len(rows)])]).diff()  # (B,)
-    sums = functional.embedding_bag(rows, bigrams.weight, starts, mode="sum", sparse=True)
+    last = len(bigrams.weight) - 1  # that of unknown pairs, which neither says nor learns anything
+    sums = functional.embedding_bag(rows, bigrams.weight, starts, mode="sum", sparse=True, padding_idx=last)
     return sums / counts[:, None].sqrt()
 
 
@@ -143,11 +164,16 @@ def _in_order(texts: TokenTensors) -> Iterator[Tensor]:
 
 def _read(bigrams: Bigrams, network: TextCnn, texts: TokenTensors, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The rows of the texts of a batch one after the other (n,), where each text's begin (B,), and the labels."""
-    columns = {name: column.cpu() for name, column in texts.__getitems__(batch).items()}
-    input_ids, lengths = network.compact(columns["input_ids"], columns["attention_mask"])
+    input_ids, lengths, labels = _compact(network, texts, batch)
     rows, is_pair = bigrams.rows(input_ids, lengths)
     counts = 2 * (lengths + 1)  # (B,)
-    return rows[is_pair].flatten(), counts.cumsum(0) - counts, columns["labels"]
+    return rows[is_pair].flatten(), counts.cumsum(0) - counts, labels
+
+
+def _compact(network: TextCnn, texts: TokenTensors, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Ids (B, L), lengths (B,) and labels of the texts of a batch, on the CPU."""
+    columns = {name: column.cpu() for name, column in texts.__getitems__(batch).items()}
+    return *network.compact(columns["input_ids"], columns["attention_mask"]), columns["labels"]
 
 
 def _replaced(answer: PredictionOutput, logits: NDArray[Any], objective: Objective) -> PredictionOutput:

@@ -150,17 +150,17 @@ class ModelArguments:
         "Rows that the character n-grams of the tokens share while embeddings are learnt from nothing; 0 shares none.",
         50_000,
     )
-    bigram_buckets: int = flag(
-        "Rows that pairs of neighbouring tokens share in the linear part beside the filters, for one class a text; 0 "
-        "leaves it out.",
-        50_000,
+    max_bigrams: int = flag(
+        "Most pairs of neighbouring tokens that the linear part beside the filters knows, the most frequent ones, for "
+        "one class a text; 0 leaves it out.",
+        100_000,
     )
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "min_frequency"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("ngram_buckets", "bigram_buckets"):
+        for name in ("ngram_buckets", "max_bigrams"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must be at least 0, got {getattr(self, name)}")
         if not self.initial_embedding_std >= 0:  # nan is neither

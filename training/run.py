@@ -60,9 +60,9 @@ def train(
     trainer = _trainer(folder, material, arguments, data.problem_type, objective)
     speed = _learn(trainer, folder, prepared, callbacks)
     answers = _answers(trainer, prepared)
-    if model_arguments.bigram_buckets and data.problem_type == SINGLE:
+    if model_arguments.max_bigrams and data.problem_type == SINGLE:
         with _counted_in(speed):
-            answers = add_bigrams(prepared, answers, objective, model_arguments.bigram_buckets, arguments.seed)
+            answers = add_bigrams(prepared, answers, objective, model_arguments.max_bigrams, arguments.seed)
     assessment = _assess(data, prepared, lesson, answers, folder, arguments)
     summary = summarize(data, prepared, assessment, trainer.state, speed, (data_arguments, model_arguments, arguments))
     if arguments.should_save:
