@@ -1,8 +1,8 @@
 """The linear part of a text CNN: what each token, and each pair of neighbours, says for the classes by itself.
 
 Filters and their maxima see that something occurs, this part how much of everything does: a bag of words and bigrams,
-as in Wang & Manning 2012 (ACL P12-2018) and Joulin et al. 2017 (arXiv:1607.01759). It knows the pairs of the training
-texts one by one: a hash would give those that it never met the rows of others.
+as in Wang & Manning 2012 (ACL P12-2018) and Joulin et al. 2017 (arXiv:1607.01759). It knows the most frequent pairs of
+the training texts one by one: a hash would give those that it never met the rows of others.
 """
 
 import math
@@ -45,10 +45,18 @@ class Bigrams(nn.Module):
         """N."""
         return len(self.known) - 1
 
+    def check(self) -> None:
+        """Raise `ValueError` when `known` is not what the class says, and so cannot be searched."""
+        known = self.known
+        is_sorted = known.dtype == torch.long and known[0] >= 0 and not known.diff().lt(0).any()
+        if not is_sorted or known[-1] != NO_PAIR:
+            raise ValueError(f"bigrams.known must be whole numbers in ascending order, {NO_PAIR} at the end")
+
     def forward(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
         """Logits (B, C) of the first `lengths` (B,) ids of each row of `input_ids` (B, L)."""
         rows, is_pair = self.rows(input_ids, lengths)
-        given = functional.embedding(rows, self.weight).sum(dim=2) * is_pair[..., None]  # (B, P, C)
+        last = len(self.weight) - 1  # that of unknown pairs, which learns nothing
+        given = functional.embedding(rows, self.weight, padding_idx=last).sum(dim=2) * is_pair[..., None]  # (B, P, C)
         return given.sum(dim=1) / (2 * (lengths[:, None] + 1)).sqrt()
 
     def rows(self, input_ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

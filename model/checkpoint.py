@@ -80,6 +80,8 @@ def read_network(folder: Path, config: CheckpointConfig) -> TextCnn:
         network = TextCnn(config, len(config.labels))
         weights = {name.removeprefix(_WRAPPER): tensor for name, tensor in load_file(path).items()}
         network.load_state_dict(weights, assign=True)
+        if network.bigrams is not None:
+            network.bigrams.check()
     except FileNotFoundError as error:  # of one that may not be read too
         if path.exists():
             raise InputError(f"{path} must be readable for user {os.geteuid()}, it is not") from error
@@ -88,6 +90,8 @@ def read_network(folder: Path, config: CheckpointConfig) -> TextCnn:
         raise InputError(f"{path} is broken or cut off ({error})") from error
     except RuntimeError as error:
         raise InputError(f"{path} does not fit {CONFIG}: {str(error).splitlines()[-1].strip()}") from error
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
     return network.eval().requires_grad_(False)
 
 

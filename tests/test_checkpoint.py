@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
+from model.bigrams_textcnn import NO_PAIR
 from model.checkpoint import FORMAT_VERSION, read_config, read_network, read_tokenizer
 from model.classifier import TextClassifier
 from model.configuration_textcnn import TextCnnConfig
@@ -181,6 +183,17 @@ def test_every_defect_is_one_sentence(tmp_path: Path, damage: Callable[[Path], o
     with pytest.raises(InputError, match=sentence) as mistake:
         TextClassifier.from_pretrained(folder, device="cpu")
     assert "\n" not in str(mistake.value)
+
+
+@pytest.mark.parametrize(
+    "known", [torch.tensor([9, 5, NO_PAIR]), torch.tensor([5, 9, 11]), torch.tensor([-1, 5, NO_PAIR]), torch.zeros(3)]
+)
+def test_pairs_that_cannot_be_searched_are_one_sentence(tmp_path: Path, known: torch.Tensor) -> None:
+    folder = write_checkpoint(tmp_path, num_bigrams=2)
+    weights = load_file(folder / "model.safetensors")
+    save_file(weights | {"network.bigrams.known": known}, folder / "model.safetensors")
+    with pytest.raises(InputError, match=r"model.safetensors: bigrams.known must be whole numbers in ascending order"):
+        TextClassifier.from_pretrained(folder, device="cpu")
 
 
 def test_no_folder_at_all(tmp_path: Path) -> None:

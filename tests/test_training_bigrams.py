@@ -18,6 +18,7 @@ from model.network_textcnn import TextCnn, TextCnnShape
 from tests.conftest import labelled_texts, multi_labelled_texts, train
 from tests.strategies import VOCABULARY, build_network
 from training.bigrams import SMOOTHING, WEIGHTS, attach, choose_weight, frequent_pairs, given, learn, log_ratios
+from training.calibration import calibration_metrics, fit_temperature
 from training.features import Layout, TokenTensors
 from training.objective import Objective
 from training.report.record import read_outcomes
@@ -92,13 +93,24 @@ def test_what_a_class_of_few_texts_lacks_says_little() -> None:
 
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("most", [1, 3, 6, 100])
-def test_the_most_frequent_pairs_are_known(side: str, most: int) -> None:
+def test_the_most_frequent_pairs_are_known(side: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.bigrams.BLOCK", 7 * 12)  # tokens of seven texts: six blocks
+    monkeypatch.setattr("training.bigrams.BATCH", 2)
     _, network, texts = setting(side)
     counts = Counter(pair for text in TEXTS for pair in pairwise([0, *text, 0]))
     found = [divmod(pair, VOCABULARY) for pair in frequent_pairs(network, texts, most).tolist()]
     assert found == sorted(set(found))
     assert len(found) == min(most, len(counts))
     assert sorted(counts[pair] for pair in found) == sorted(counts.values())[-most:]
+
+
+def test_few_pairs_are_remembered_of_many_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, network, texts = setting()
+    exact = frequent_pairs(network, texts, 2)
+    monkeypatch.setattr("training.bigrams.BLOCK", 5 * 12)  # tokens of five texts: each block holds all kinds
+    monkeypatch.setattr("training.bigrams.CANDIDATES", 6)
+    assert torch.equal(frequent_pairs(network, texts, 2), exact)
+    assert len(frequent_pairs(network, texts, 100)) > 6  # what is wanted is never less than what is remembered
 
 
 def test_unknown_pairs_say_nothing_and_learn_nothing() -> None:
@@ -130,6 +142,17 @@ def test_the_better_part_weighs_more_and_a_useless_one_nothing() -> None:
     assert choose_weight(truth, noise, targets) == 0
     assert choose_weight(noise, truth, targets) == pytest.approx(WEIGHTS[-1])
     assert choose_weight(truth + noise, truth - noise, targets) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.4, 0.7, 0.9])
+def test_the_weight_is_the_best_of_all(share: float) -> None:
+    draw, targets = np.random.default_rng(int(100 * share)), np.arange(600) % 4
+    filters, linear = (np.eye(4)[targets] * 3 * part + draw.normal(size=(600, 4)) * 2 for part in (1 - share, share))
+    losses = []
+    for weight in WEIGHTS:
+        logits = (1 - weight) * filters + weight * linear
+        losses.append(calibration_metrics(logits / fit_temperature(logits, targets, SINGLE), targets, SINGLE)["nll"])
+    assert choose_weight(filters, linear, targets) == pytest.approx(WEIGHTS[int(np.argmin(losses))])
 
 
 def test_the_network_answers_with_the_weighted_mean() -> None:

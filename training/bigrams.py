@@ -6,6 +6,7 @@ little to explain for the linear part.
 
 import logging
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ RATE = 0.1  # of Adagrad at the start; it falls to 0
 PRIOR = 0.5  # times the log-ratios of naive Bayes is what learning starts from
 SMOOTHING = 2.0  # occurrences of each row, shared by the classes as the texts are; more where there are many classes
 LARGEST = 2**26  # numbers in the table: 256 MB
+BLOCK, CANDIDATES = 2**20, 2**22  # tokens whose pairs are counted together, pairs whose counts are kept: 64 MB
 WEIGHTS = np.linspace(0, 0.95, 20)  # of the linear part that are tried; that of the filters is the rest
 
 # N texts, B texts of a batch, n rows of all its texts, R rows of the table, C classes.
@@ -79,18 +81,25 @@ def attach(network: TextCnn, bigrams: Bigrams, weight: float) -> None:
 
 
 def frequent_pairs(network: TextCnn, texts: TokenTensors, most: int) -> Tensor:
-    """The `most` pairs of neighbours that are most frequent in the texts, or all of them, in ascending order (N,)."""
-    config, found, counts = network.config, [], []
-    for batch in _in_order(texts):
-        input_ids, lengths, _ = _compact(network, texts, batch)
-        _, pairs, is_pair = neighbours(input_ids, lengths, config.vocab_size, config.pad_token_id)
-        distinct, times = pairs[is_pair].unique(return_counts=True)
-        found.append(distinct)
-        counts.append(times)
-    distinct, place = torch.cat(found).unique(return_inverse=True)
-    total = torch.zeros(len(distinct), dtype=torch.long).index_add_(0, place, torch.cat(counts))
-    kept = total.argsort(descending=True, stable=True)[:most]
-    chosen: Tensor = distinct[kept.sort().values]
+    """The `most` pairs of neighbours that are most frequent in the texts, or all of them, in ascending order (N,).
+
+    Of texts without end only `CANDIDATES` pairs are remembered from block to block, so a rare one may be missed.
+    """
+    config = network.config
+    known = counts = torch.empty(0, dtype=torch.long)
+    for block in torch.arange(len(texts)).split(max(1, BLOCK // config.max_length)):
+        found = [known]
+        for batch in block.split(BATCH):
+            input_ids, lengths, _ = _compact(network, texts, batch)
+            _, pairs, is_pair = neighbours(input_ids, lengths, config.vocab_size, config.pad_token_id)
+            found.append(pairs[is_pair])
+        distinct, place = torch.cat(found).unique(return_inverse=True)
+        times = torch.ones_like(place)
+        times[: len(known)] = counts
+        counts = torch.zeros_like(distinct).index_add_(0, place, times)
+        kept = counts.argsort(descending=True, stable=True)[: max(most, CANDIDATES)].sort().values
+        known, counts = distinct[kept], counts[kept]
+    chosen: Tensor = known[counts.argsort(descending=True, stable=True)[:most].sort().values]
     return chosen
 
 
@@ -117,14 +126,22 @@ def given(bigrams: Bigrams, network: TextCnn, texts: TokenTensors) -> NDArray[np
 
 
 def choose_weight(filters: NDArray[Any], linear: NDArray[Any], targets: NDArray[Any]) -> float:
-    """The weight of the linear logits (N, C) in the mean with those of the filters that makes the targets likeliest."""
+    """The weight of the linear logits (N, C) in the mean with those of the filters that makes the targets likeliest.
 
+    The loss is convex in both parts' factors, so it has one minimum over the weights: halving finds it.
+    """
+
+    @cache
     def loss(weight: float) -> float:
         logits = ((1 - weight) * filters + weight * linear).astype(np.float64)
         temperature = fit_temperature(logits, targets, SINGLE)
         return calibration_metrics(logits / temperature, targets, SINGLE)["nll"]
 
-    return float(min(WEIGHTS, key=loss))
+    low, high = 0, len(WEIGHTS) - 1
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if loss(WEIGHTS[middle]) <= loss(WEIGHTS[middle + 1]) else (middle + 1, high)
+    return float(WEIGHTS[low])
 
 
 @torch.no_grad()
