@@ -14,10 +14,12 @@ from service.shadow import WAITING_PASSES, agree
 from tests.servers import Client, FakeClassifier, FakePrediction, application, run
 from tests.test_service_models import metrics, named
 
+PAUSE_S = 0.01  # between two looks: who looks without end keeps the interpreter from the threads that answer
+
 
 async def until(condition: Callable[[], bool]) -> None:
     while not condition():
-        await asyncio.sleep(0)
+        await asyncio.sleep(PAUSE_S)
 
 
 async def compared(client: Client, texts: int) -> dict[str, float]:
@@ -27,7 +29,7 @@ async def compared(client: Client, texts: int) -> dict[str, float]:
         done = (f"textcnn_shadow_{what}_texts_total model={name}" for what in ("compared", "dropped") for name in "ab")
         if sum(found.get(series, 0) for series in done) >= texts:
             return found
-        await asyncio.sleep(0)  # the requests themselves let nobody else go ahead
+        await asyncio.sleep(PAUSE_S)
 
 
 class Contrary(FakeClassifier):
