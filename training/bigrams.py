@@ -97,10 +97,9 @@ def frequent_pairs(network: TextCnn, texts: TokenTensors, most: int) -> Tensor:
         times = torch.ones_like(place)
         times[: len(known)] = counts
         counts = torch.zeros_like(distinct).index_add_(0, place, times)
-        kept = counts.argsort(descending=True, stable=True)[: max(most, CANDIDATES)].sort().values
+        kept = _largest(counts, max(most, CANDIDATES))
         known, counts = distinct[kept], counts[kept]
-    chosen: Tensor = known[counts.argsort(descending=True, stable=True)[:most].sort().values]
-    return chosen
+    return known[_largest(counts, most)]
 
 
 def learn(bigrams: Bigrams, network: TextCnn, texts: TokenTensors, objective: Objective, seed: int) -> None:
@@ -165,6 +164,12 @@ def log_ratios(bigrams: Bigrams, network: TextCnn, texts: TokenTensors) -> Tenso
     ratios = ((inside + more * share) / share).log() - ((total - inside + more * (1 - share)) / (1 - share)).log()
     ratios[-1] = 0  # of unknown pairs
     return ratios
+
+
+def _largest(counts: Tensor, most: int) -> Tensor:
+    """Where the `most` largest counts stand, in order; of equal ones the first."""
+    places: Tensor = counts.argsort(descending=True, stable=True)[:most].sort().values
+    return places
 
 
 def _logits(bigrams: Bigrams, rows: Tensor, starts: Tensor) -> Tensor:
