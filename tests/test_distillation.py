@@ -26,8 +26,9 @@ from training.data import Split, TextData
 from training.distillation import TEACHER_SHARE, TEMPERATURE, DistillationObjective, learn_from_teacher
 from training.neighbours import NEAREST, neighbours
 from training.objective import Objective
+from training.precision import half_precision
 from training.targets import MULTI, SINGLE
-from training.teacher import Teacher, half_precision
+from training.teacher import Teacher
 from training.trainer import TextCnnTrainer
 
 LABELS = ["delivery", "praise", "refund"]

@@ -140,6 +140,12 @@ class TextCnnTrainingArguments(TrainingArguments):
     ddp_find_unused_parameters: bool | None = flag(
         "Whether several processes look for weights without a gradient.", False
     )
+    bf16: bool | None = flag(  # type: ignore[assignment]
+        "Whether products are in bfloat16; when absent only those of the filters in the steps of a CPU that has "
+        "instructions for them, evaluation and all sums in float32.",
+        nargs="?",
+        const=True,
+    )
     disable_tqdm: bool | None = flag("Whether the progress is hidden.", False)
     remove_unused_columns: bool = flag("Without effect: texts are tensors already.", False)
     restore_callback_states_from_checkpoint: bool = flag(

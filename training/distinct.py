@@ -1,4 +1,4 @@
-"""The convolutions of a training step worked out once for each distinct token of the batch, not once a position.
+"""The convolutions of a training worked out once for each distinct token of a batch, not once a position.
 
 Embedding and convolution are linear, so what a token adds to a window depends only on the token and on the tap that it
 stands under (`model.folding` does the same for inference, with the whole vocabulary). A batch holds far fewer distinct
@@ -15,39 +15,39 @@ from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 
 from model.network_textcnn import TextCnn
-from training.onednn import linear
 
 # B texts, L tokens of a row, U distinct tokens, D channels, F filters, W windows, K kernel sizes,
 # S slots: the taps of all kernel sizes, one after the other.
 
 
-def pool_by_distinct_tokens(network: TextCnn) -> None:
-    """Let `network` train this way on a CPU; evaluation, and what is not linear there, stay as they are.
+def pool_by_distinct_tokens(network: TextCnn, half: bool = False) -> None:
+    """Let `network` train and be evaluated this way on a CPU; products of its steps are in bfloat16 if `half`.
 
-    A GPU is faster with the convolutions: its time is in launching kernels and waiting for counts, not in arithmetic.
+    What is not linear there stays as it is. A GPU is faster with the convolutions: its time is in launching kernels and waiting for counts, not in arithmetic.
     """
-    network.pool = _DistinctPool(network)  # type: ignore[method-assign]
+    network.pool = _DistinctPool(network, half)  # type: ignore[method-assign]
 
 
 class _DistinctPool:
     """`TextCnn.pool` of one network."""
 
-    def __init__(self, network: TextCnn) -> None:
-        self._network = network
-        self._is_linear = network.config.groups == 1 and not network.config.embedding_dropout
+    def __init__(self, network: TextCnn, half: bool) -> None:
+        self._network, self._half = network, half
 
     def __call__(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
         """Pooled features (B, K*F) of the first `lengths` (B,) ids of each row of `input_ids` (B, L)."""
-        network = self._network
+        network, shape = self._network, self._network.config
         is_empty = not len(input_ids)  # the share of one of several processes in the last step
-        if is_empty or not (network.training and self._is_linear and input_ids.device.type == "cpu"):
+        is_linear = shape.groups == 1 and not (network.training and shape.embedding_dropout)
+        if is_empty or not is_linear or input_ids.device.type != "cpu":
             return TextCnn.pool(network, input_ids, lengths)
         distinct, place = input_ids.unique(return_inverse=True)  # (U,), (B, L)
         embedded = functional.pad(network.embed(distinct[None])[0], (0, 0, 0, 1))  # (U+1, D), the last one is blank
         convs = [conv for conv in network.convs if isinstance(conv, nn.Conv1d)]
-        weights = [conv.weight.permute(2, 0, 1).flatten(0, 1) for conv in convs]  # K x (k*F, D)
-        table = linear(embedded, torch.cat(weights))  # (U+1, S*F), with --bf16 of that precision
-        table = table.to(embedded.dtype).view(-1, network.config.num_filters)  # ((U+1)*S, F), sums are exact again
+        weights = torch.cat([conv.weight.permute(2, 0, 1).flatten(0, 1) for conv in convs])  # (S*F, D)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._half and network.training):
+            table = functional.linear(embedded, weights)  # (U+1, S*F)
+        table = table.to(embedded.dtype).view(-1, shape.num_filters)  # ((U+1)*S, F), sums are exact again
         rows = self._rows(place, lengths, blank=len(distinct))
         pooled: Tensor = _MaxOfSums.apply(table, *rows)  # type: ignore[no-untyped-call]  # (B, K*F)
         biases = [conv.bias for conv in convs if conv.bias is not None]

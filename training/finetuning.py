@@ -15,10 +15,11 @@ from transformers.trainer_utils import get_last_checkpoint
 from model.files import CONFIG
 from training.data import Split, TextData
 from training.metrics import best_metric, metrics_for
+from training.precision import half_precision
 from training.progress import ProgressLines
 from training.scaling import Scale
 from training.targets import MULTI, encode_targets
-from training.teacher import encode, half_precision, load_transformer
+from training.teacher import encode, load_transformer
 
 BATCH, LEARNING_RATE = 32, 5e-5  # Devlin et al. 2019, arXiv:1810.04805, appendix A.3
 _SEED = 0  # of its own: students of several seeds share a teacher

@@ -40,7 +40,8 @@ class RowAdagrad(Optimizer):
                 state = self.state[parameter]
                 if not state:
                     state["sum"] = parameter.new_zeros(len(parameter))  # (V,), of mean squared gradients
-                state["sum"].index_add_(0, rows, values.square().mean(dim=1))
+                norms = torch.linalg.vector_norm(values, dim=1)  # (U,)
+                state["sum"].index_add_(0, rows, norms.square() / values.shape[1])
                 size = state["sum"][rows].sqrt() + group["eps"]  # (U,)
                 parameter.index_add_(0, rows, values / size[:, None], alpha=-group["lr"])
 

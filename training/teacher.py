@@ -17,13 +17,13 @@ from transformers.utils import logging
 
 from model.errors import InputError
 from training.neighbours import neighbours
+from training.precision import half_precision
 from training.stored import writing
 
 # N texts, B texts of a batch, C classes.
 
 LONGEST = 512  # tokens; longer texts are cut for the teacher
 _BATCH = {"cpu": 64, "cuda": 512}  # texts in a pass
-_HALF_PRECISION = ("amx_bf16", "avx512_bf16")  # instructions of a CPU
 _CHUNK = 2048  # texts between two writes; sorted by length within
 
 
@@ -74,14 +74,6 @@ class Teacher:
             with torch.autocast(self._device.type, torch.bfloat16, enabled=half):
                 logits[chosen] = self._network(**batch.to(self._device)).logits.float().cpu().numpy()
         return logits
-
-
-def half_precision(device: torch.device) -> bool:
-    """Whether the device multiplies in bfloat16 by hardware, which makes a transformer several times as fast."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(name) for name in _HALF_PRECISION)
 
 
 def load_transformer(name: str, **options: Any) -> tuple[Any, Any]:
