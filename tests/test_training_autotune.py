@@ -33,7 +33,7 @@ def test_the_best_trial_becomes_the_checkpoint(
     assert len(trials) >= 2
     assert report["validation"]["accuracy"] == max(trial["accuracy"] for trial in trials)
     assert set(trials[0]) == {"trial", "dropout", "tokenizer", "accuracy", "seconds"}  # TINY gives all other settings
-    assert (trials[0]["dropout"], trials[0]["tokenizer"]) == (0.5, "wordpiece")  # the settings as given come first
+    assert (trials[0]["dropout"], trials[0]["tokenizer"]) == (0.3, "wordpiece")  # the settings as given come first
     best = max(trials, key=lambda trial: trial["accuracy"])
     assert report["arguments"]["model"]["tokenizer"] == best["tokenizer"]
     assert report["arguments"]["model"]["num_filters"] == 8
@@ -114,7 +114,7 @@ def test_a_search_in_other_data_or_on_a_full_disk(tmp_path: Path) -> None:
         search(tmp_path, labels=["a", "b"]).spend()
 
 
-ALL = ["--dropout", "0.3", "--tokenizer", "word"]  # beside TINY's
+ALL = ["--dropout", "0.4", "--tokenizer", "word"]  # beside TINY's
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_a_finished_checkpoint_holds_the_sums_alone(tmp_path: Path, sparse: str)
         "--load_best_model_at_end",
         "false",
         "--num_train_epochs",
-        "2",
+        "1",
         "--max_bigrams",
         "0",
     )

@@ -23,7 +23,8 @@ from model.network_textcnn import TextCnn
 def pool_by_distinct_tokens(network: TextCnn, half: bool = False) -> None:
     """Let `network` train and be evaluated this way on a CPU; products of its steps are in bfloat16 if `half`.
 
-    What is not linear there stays as it is. A GPU is faster with the convolutions: its time is in launching kernels and waiting for counts, not in arithmetic.
+    What is not linear there stays as it is. A GPU is faster with the convolutions: its time is in launching kernels and
+    waiting for counts, not in arithmetic.
     """
     network.pool = _DistinctPool(network, half)  # type: ignore[method-assign]
 

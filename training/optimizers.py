@@ -10,6 +10,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from model.errors import InputError
 from training.config_training import TextCnnTrainingArguments, optim_settings
+from training.row_sums import coalesced
 from training.subwords import SubwordEmbedding
 
 # V tokens of the vocabulary, D channels.
@@ -35,7 +36,7 @@ class RowAdagrad(Optimizer):
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
-                gradient = parameter.grad.coalesce()
+                gradient = coalesced(parameter.grad)
                 rows, values = gradient.indices()[0], gradient.values()  # (U,), (U, D)
                 state = self.state[parameter]
                 if not state:
@@ -138,7 +139,7 @@ def clip_row_sparse(network: nn.Module, max_norm: float) -> Tensor:
     gradients = []
     for parameter in network.parameters():
         if parameter.grad is not None and parameter.grad.is_sparse:
-            parameter.grad = parameter.grad.coalesce()  # a row that is used twice counts once
+            parameter.grad = coalesced(parameter.grad)  # a row that is used twice counts once
             gradients.append(parameter.grad.values())
         elif parameter.grad is not None:
             gradients.append(parameter.grad)

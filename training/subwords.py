@@ -17,6 +17,7 @@ from torch.nn import functional
 from transformers import PreTrainedTokenizerFast
 
 from model.network_textcnn import TextCnn
+from training.row_sums import sums_of_rows
 
 SIZES = (3, 4, 5)  # characters of an n-gram, the marks of a token's two ends included
 _START, _END, _CONTINUING, _WORD_START = "<", ">", "##", "\u2581"
@@ -51,7 +52,9 @@ class SubwordEmbedding(nn.Embedding):
     def forward(self, input: Tensor) -> Tensor:
         """Embeddings (..., D) of token ids (...)."""
         if self.training:
-            return super().forward(input) + self._shared(input.flatten()).view(*input.shape, self.embedding_dim)
+            tokens = input.flatten()  # (U,)
+            own = sums_of_rows(self, tokens, torch.arange(len(tokens), device=tokens.device))
+            return (own + self._shared(tokens)).view(*input.shape, self.embedding_dim)
         if self._table is None:
             self._table = self.table()
         return functional.embedding(input, self._table)
@@ -68,9 +71,7 @@ class SubwordEmbedding(nn.Embedding):
         begins = counts.cumsum(0) - counts  # (U,), of each token among the n-grams of all
         place = torch.arange(int(counts.sum()), device=tokens.device)
         rows = self._rows[place + (self._starts[tokens] - begins).repeat_interleave(counts)]
-        table = self.grams.weight
-        sums: Tensor = functional.embedding_bag(rows, table, begins, mode="sum", sparse=self.grams.sparse)  # (U, D)
-        return sums / counts.clamp(min=1).sqrt()[:, None]
+        return sums_of_rows(self.grams, rows, begins) / counts.clamp(min=1).sqrt()[:, None]
 
 
 def share_subwords(network: TextCnn, tokenizer: PreTrainedTokenizerFast, buckets: int) -> None:
