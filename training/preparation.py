@@ -27,7 +27,7 @@ from training.vectors import Vectors, read_transformer, read_vectors
 
 logger = logging.getLogger(__name__)
 
-DIMENSION = 600  # channels of embeddings that start from nothing
+DIMENSION = 300  # channels of embeddings that start from nothing
 # Named alike as a flag and in the configuration
 _NETWORK_FIELDS = (
     *("embedding_mode", "kernel_sizes", "num_filters", "stride", "dilation", "groups", "bias", "dropout"),
