@@ -27,6 +27,7 @@ from training.data import load_data
 from training.distinct import pool_by_distinct_tokens
 from training.objective import Objective
 from training.optimizers import choose_row_sparse, clip_row_sparse, row_sparse
+from training.precision import half_precision
 from training.preparation import Prepared, prepare
 from training.sampling import EpochBatches, random_order
 from training.targets import SINGLE
@@ -125,7 +126,7 @@ def floor(setting: Setting, by_distinct_tokens: bool = True) -> Turn:
     """The same arithmetic on batches that are ready, without anything around it."""
     arguments, network = setting.arguments, TextCnnForSequenceClassification(setting.prepared.network.config)
     if by_distinct_tokens:
-        pool_by_distinct_tokens(network.network)
+        pool_by_distinct_tokens(network.network, half_precision(arguments.device))
     embedding, parameters = network.network.embedding, list(network.parameters())
     embedding.sparse = choose_row_sparse(embedding, arguments)
     kind, options = TextCnnTrainer.get_optimizer_cls_and_kwargs(arguments)
