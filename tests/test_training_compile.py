@@ -29,6 +29,8 @@ def test_a_compiled_training_learns_the_same(tmp_path: Path) -> None:
         "2",
         "--ngram_buckets",
         "0",
+        "--bf16",
+        "false",
     )
     weights = []
     counters.clear()
