@@ -2,5 +2,6 @@
 
 import os
 
-# Tiny networks: more threads only wait for each other. Read when torch is first imported, in servers under test too.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Tiny networks: more threads only wait for each other, and forever after a fork.
+# Read when torch is first imported, in servers under test too.
+os.environ["OMP_NUM_THREADS"] = "1"
