@@ -53,6 +53,9 @@ def test_what_one_token_learns_moves_those_of_like_spelling(sparse: bool) -> Non
     for parameter in shared.parameters():
         assert parameter.grad is not None
         parameter.data -= parameter.grad.to_dense()
+        if sparse:
+            rows = parameter.grad._indices()[0]
+            assert (rows[1:] > rows[:-1]).all()  # each once and in order: nothing is left to sort
     moved = (before - shared.eval()(torch.arange(3))).sum(dim=1)  # (3,)
     torch.testing.assert_close(moved, torch.tensor([8.0, 2.0, 0.0]))  # own row 4 and two n-grams; one of them; none
 

@@ -49,8 +49,8 @@ def train(
 ) -> dict[str, Any]:
     """Train on `data`, keep the best epoch, measure it and write the checkpoint folder; the summary is metrics.json.
 
-    On a CPU the same data, arguments and seed give the same weights to the bit. Raises `InputError` for arguments that
-    make no network or no training.
+    On CPUs of one kind the same data, arguments and seed give the same weights to the bit. Raises `InputError` for
+    arguments that make no network or no training.
     """
     logging.disable_progress_bar()  # of writing files
     _settle(arguments, data)
