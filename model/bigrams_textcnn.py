@@ -39,6 +39,7 @@ class Bigrams(nn.Module):
         self._vocab_size, self._boundary = vocab_size, boundary
         self.register_buffer("known", torch.full((num_bigrams + 1,), NO_PAIR))
         self.weight = nn.Parameter(torch.zeros(vocab_size + num_bigrams + 1, num_labels))
+        self._host_rows: Callable[[Sequence[int]], list[int]] | None = None  # once it works on the CPU
 
     @property
     def num_bigrams(self) -> int:
@@ -74,7 +75,7 @@ class Bigrams(nn.Module):
         weight = self.weight.detach()
         table: NDArray[np.float32] = weight.numpy()  # (V + N + 1, C)
         known: NDArray[np.int64] = self.known.numpy()
-        text_rows = self._text_rows()
+        self._host_rows = text_rows = self._text_rows()
 
         def logits(token_ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
             sums: NDArray[np.float32]
@@ -117,12 +118,18 @@ class Bigrams(nn.Module):
 
         return text_rows
 
-    def terms(self, token_ids: Sequence[int], label: int) -> Tensor:
+    def terms(self, token_ids: Sequence[int], label: int) -> NDArray[np.float32]:
         """What each pair of one text adds to the logit of a label (P, 2): its second token, and the pair itself."""
-        device = self.weight.device
-        ids, lengths = torch.tensor([token_ids], dtype=torch.long, device=device), torch.tensor([len(token_ids)])
-        rows = self.rows(ids, lengths.to(device))[0][0]  # (P, 2)
-        added: Tensor = self.weight[rows, label].float() / rows.numel() ** 0.5
+        table = self.weight.detach()
+        added: NDArray[np.float32]
+        if self._host_rows is not None:
+            rows = self._host_rows(token_ids)  # (P * 2)
+            added = table.numpy().take(rows, axis=0)[:, label].reshape(-1, 2)
+        else:
+            ids, lengths = torch.tensor([token_ids], dtype=torch.long), torch.tensor([len(token_ids)])
+            places = self.rows(ids.to(table.device), lengths.to(table.device))[0][0]  # (P, 2)
+            added = table[places, label].float().cpu().numpy()
+        added /= math.sqrt(added.size)
         return added
 
 

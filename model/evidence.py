@@ -73,17 +73,15 @@ def explain(
     )
     if network.bigrams is not None:
         added = network.bigrams.terms(token_ids, label) / shape.calibration_temperature  # (P, 2)
-        found = chain(found, zip(_pair_spans(*edges), added.ravel().tolist(), strict=True))
+        found = chain(found, zip(_pair_spans(*edges), added.ravel("F").tolist(), strict=True))
     for span, term in found:
-        if not term:  # of most windows of a long text, for a filter has its maximum in one
-            continue
-        if span[0] >= span[1]:
-            base += term
-        else:
+        if term:  # not so of most windows of a long text, for a filter has its maximum in one
             pieces[span] = pieces.get(span, 0.0) + term
+    base += sum(contribution for (start, end), contribution in pieces.items() if start >= end)
     return base, [
         {"start": start, "end": end, "text": text[start:end], "contribution": contribution}
         for (start, end), contribution in sorted(pieces.items(), key=lambda piece: -abs(piece[1]))
+        if start < end
     ]
 
 
@@ -120,11 +118,9 @@ def _spans(shape: TextCnnShape, windows: int, starts: list[int], ends: list[int]
 
 
 def _pair_spans(starts: list[int], ends: list[int]) -> Iterator[tuple[int, int]]:
-    """The same for the second token of each pair and for the pair, as `Bigrams.terms` has them (P * 2)."""
-    for first in range(len(ends)):
-        last = min(first + 1, len(ends) - 1)  # the boundary at the end stands on nothing, and is no token alone
-        yield starts[first + 1], ends[last]
-        yield starts[first], ends[last]
+    """The same for the second token of each pair, then for each pair (2 * P)."""
+    lasts = [*ends[1:], ends[-1]]  # (P,); the boundary at the end stands on nothing, and is no token alone
+    return chain(zip(starts[1:], lasts, strict=True), zip(starts[:-1], lasts, strict=True))
 
 
 def _taps(
