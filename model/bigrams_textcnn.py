@@ -39,7 +39,7 @@ class Bigrams(nn.Module):
         self._vocab_size, self._boundary = vocab_size, boundary
         self.register_buffer("known", torch.full((num_bigrams + 1,), NO_PAIR))
         self.weight = nn.Parameter(torch.zeros(vocab_size + num_bigrams + 1, num_labels))
-        self._host_rows: Callable[[Sequence[int]], list[int]] | None = None  # once it works on the CPU
+        self._host_rows: Callable[[Sequence[int]], list[int]] | None = None  # of one text (P * 2); from `on_host` on
 
     @property
     def num_bigrams(self) -> int:
