@@ -26,6 +26,14 @@ def resolve_device(device: str) -> torch.device:
     return torch.device("cuda", number)
 
 
+def is_lost(error: Exception) -> bool:
+    """Whether the GPU has failed this process, such as with an illegal address: every later call on it will fail too.
+
+    Running out of memory is another error: the next call may succeed.
+    """
+    return isinstance(error, torch.AcceleratorError)
+
+
 class DeviceTimer:
     """Measures work on a device; as many measurements may overlap as one likes, each stands for itself.
 

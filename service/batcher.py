@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 from .errors import ErrorType, ServiceError
@@ -74,6 +75,10 @@ class Batcher:
         self._dispatch()
         try:
             await job.done
+        except asyncio.CancelledError:
+            with suppress(ValueError):  # else it is in a pass, or one has just ended
+                self._waiting.remove(job)  # its texts, which count no more, would stay while no worker comes
+            raise
         finally:
             self.in_flight -= len(texts)
             self._characters -= characters

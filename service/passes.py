@@ -114,10 +114,18 @@ class _Found:
 def _classify(
     classifier: Classifier, texts: Sequence[str], top_k: int | None, explained: Mapping[int, str | None]
 ) -> _Found:
-    """Halve the pass while it fails, until the text on which the classifier fails stands alone."""
+    """Halve the pass while it fails, until the text on which the classifier fails stands alone.
+
+    Raises what the classifier raises once its GPU is lost: another worker must take over.
+    """
     try:
         predictions, timing = classifier.classify(texts, top_k, explained)
-    except Exception as error:  # noqa: BLE001  # whatever it is, it must stay within the pass that met it
+    except Exception as error:
+        from model.device import is_lost  # here: the API process imports this module too, and needs no torch
+
+        if is_lost(error):
+            _logger.error("the GPU is lost, this worker ends: %s", error)
+            raise
         if len(texts) == 1:
             _logger.error("the classifier failed on a text of %d characters: %s", len(texts[0]), type(error).__name__)
             return _Found([f"the classifier failed on it ({type(error).__name__})"], "", 0.0, 0.0, 1, [0])

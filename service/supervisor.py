@@ -132,21 +132,29 @@ class Supervisor:
             self._begin_swap(None, None, None)
 
     def _begin_swap(self, checkpoint: str | None, place: int | None, asker: ApiChannel | None) -> None:
-        if self._swap is None:
+        if self._swap:
+            if asker:
+                asker.answer(ReloadOutcome(busy=True))
+            return
+        try:
             self._swap = Swap(self._server, self._server.successors(checkpoint, place), asker)
-        elif asker:
-            asker.answer(ReloadOutcome(busy=True))
+        except (EOFError, OSError) as error:  # the process that workers fork from is dying, as when a worker is due
+            self._tell(asker, ReloadOutcome(sentence=f"no worker can be started now ({error!r})"))
 
     def _end_swap(self, outcome: ReloadOutcome) -> None:
         swap, self._swap = self._swap, None
-        self._metrics.add("failed_reloads_total" if outcome.sentence else "reloads_total")
-        if outcome.sentence:
-            _logger.error("the checkpoint was not changed: %s", outcome.sentence)
-        if swap and swap.asker:
-            swap.asker.answer(outcome)
+        self._tell(swap and swap.asker, outcome)
         if self._reload_again:
             self._reload_again = False
             self._reload_all()
+
+    def _tell(self, asker: ApiChannel | None, outcome: ReloadOutcome) -> None:
+        """Count how a reload went, and say it to whoever asked for it."""
+        self._metrics.add("failed_reloads_total" if outcome.sentence else "reloads_total")
+        if outcome.sentence:
+            _logger.error("the checkpoint was not changed: %s", outcome.sentence)
+        if asker:
+            asker.answer(outcome)
 
     def _living(self) -> list[BaseProcess]:
         """The workers that have not ended as far as is known."""

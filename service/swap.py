@@ -9,16 +9,23 @@ from .served import Served
 
 
 class Swap:
-    """A new generation of workers; the old one serves until all the new ones have answered a real inference."""
+    """A new generation of workers; the old one serves until all the new ones have answered a real inference.
+
+    Raises `OSError` or `EOFError` where one of them cannot be started; those before it are ended.
+    """
 
     def __init__(self, server: Any, successors: dict[int, Served], asker: ApiChannel | None) -> None:
         self.successors = successors  # by the place of the model that each is for
         self.generation = next(iter(successors.values())).generation
         self.asker = asker
         self._served = {index: one for place, one in successors.items() for index in server.workers_of(place)}
-        self.workers: dict[int, BaseProcess] = {
-            index: server.start_worker(index, one) for index, one in self._served.items()
-        }
+        self.workers: dict[int, BaseProcess] = {}
+        try:
+            for index, one in self._served.items():
+                self.workers[index] = server.start_worker(index, one)
+        except (EOFError, OSError):
+            self.cancel()
+            raise
         self._ready: set[int | None] = set()
         self._sentences: dict[int | None, str] = {}
 

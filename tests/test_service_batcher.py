@@ -120,6 +120,22 @@ def test_no_more_characters_wait_than_there_is_memory_for(monkeypatch: pytest.Mo
     run(scenario())
 
 
+def test_a_request_given_up_while_no_worker_is_there_is_forgotten() -> None:
+    async def scenario() -> None:
+        bench = Bench(links=0)
+        kept, given_up = await bench.send("a"), await bench.send("b", "c")
+        given_up.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await given_up
+        assert [job.texts for job in bench.batcher._waiting] == [["a"]]
+        bench.links.append(FakeLink())
+        bench.batcher.joined(bench.link)
+        await bench.answer_all([kept])
+        assert bench.passes() == [["a"]]
+
+    run(scenario())
+
+
 def test_no_pass_has_more_characters_than_a_worker_reads_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.batcher._PASS_CHARACTERS", 10)
 

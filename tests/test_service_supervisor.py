@@ -1,13 +1,15 @@
 """The watch over the workers; what it does for a whole service is in test_service_faults and test_service_reload."""
 
 import multiprocessing
+import signal
 from multiprocessing.process import BaseProcess
 from types import SimpleNamespace
 
 import pytest
 
-from service.channels import WorkerReports
+from service.channels import ReloadOutcome, WorkerReports
 from service.metrics import Metrics
+from service.served import Served
 from service.supervisor import Supervisor
 
 
@@ -86,3 +88,31 @@ def test_a_worker_that_cannot_be_started_yet_is_started_later(monkeypatch: pytes
         supervisor._step()
     assert attempts == [0, 0, 0]
     assert "textcnn_worker_restarts_total 1" in metrics.exposition()
+
+
+def test_a_reload_whose_workers_cannot_be_started_fails_alone() -> None:
+    """The process that workers fork from may die of the very memory that a second generation takes."""
+    started: list[BaseProcess] = []
+
+    def start(index: int, _: Served) -> BaseProcess:
+        if index:
+            raise EOFError
+        started.append(multiprocessing.get_context("fork").Process(target=signal.pause))
+        started[0].start()
+        return started[0]
+
+    served = Served("folder")
+    server = SimpleNamespace(
+        inference_workers=[],
+        reports=WorkerReports(),
+        start_worker=start,
+        successors=lambda checkpoint, place: {0: served},
+        workers_of=lambda place: range(2),
+    )
+    metrics, outcomes = Metrics(), list[ReloadOutcome]()
+    supervisor = Supervisor(server, [], metrics, lambda: None)
+    supervisor._begin_swap(None, None, SimpleNamespace(answer=outcomes.append))  # type: ignore[arg-type]
+    assert [outcome.sentence for outcome in outcomes] == ["no worker can be started now (EOFError())"]
+    assert started[0].exitcode == -signal.SIGKILL
+    assert supervisor._swap is None
+    assert "textcnn_failed_reloads_total 1" in metrics.exposition()

@@ -3,9 +3,11 @@
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -54,6 +56,16 @@ def test_one_poisonous_text_among_a_hundred_costs_few_passes() -> None:
 def test_an_error_names_its_kind_and_repeats_no_content() -> None:
     answer = perform(FakeClassifier(), apart(POISON))
     assert answer.errors == {0: (0, "the classifier failed on it (RuntimeError)")}
+
+
+def test_a_lost_gpu_ends_the_worker_at_once() -> None:
+    def lose(_: Sequence[str]) -> None:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    classifier = FakeClassifier(before=lose)
+    with pytest.raises(torch.AcceleratorError):
+        perform(classifier, apart("a", "b", "c"))
+    assert classifier.passes == [["a", "b", "c"]]
 
 
 def test_top_k_cuts_the_scores_of_its_own_share() -> None:
