@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from .encoding import companion, encode, shared, truncate
 from .errors import InputError
 from .files import revision as read_revision
 from .folding import FoldedTextCnn
+from .graphs import tensor_float
 from .network_textcnn import TextCnn
 from .options import InferenceOptions
 from .prediction import Prediction, predictions
@@ -165,9 +167,11 @@ class TextClassifier:
         wanted = label or prediction.label
         index = 0 if wanted is None else self.labels.index(wanted)
         token_ids, offsets = self._strongest_window(encoding, index)
-        prediction.bias, prediction.evidence = evidence.explain(
-            self._network, self._shape, token_ids, offsets, text, index
-        )
+        exact = nullcontext() if self.device == "cpu" else tensor_float(self.precision == "tf32")  # as in the passes
+        with exact:
+            prediction.bias, prediction.evidence = evidence.explain(
+                self._network, self._shape, token_ids, offsets, text, index
+            )
 
     def _predictions(self, encoded: _Encoded, outputs: NDArray[np.float32], top_k: int | None) -> list[Prediction]:
         rule = self.abstention

@@ -2,8 +2,8 @@
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +30,15 @@ class Job:
     device: str
     options: InferenceOptions
     scoring: ScoringOptions
+    cores: int | None = None  # of this process; all that it may use, if it shares them with no other
 
     def classifier(self) -> TextClassifier:
         """The classifier, half of the cores for it and half for its tokenizer, which works at the same time.
 
         Where that is one each, two threads take both jobs, each for lists of its own.
         """
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        threads = max(1, cores // 2)
+        usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        threads = max(1, (self.cores or usable) // 2)
         torch.set_num_threads(threads)
         use_threads(threads)
         return TextClassifier.from_pretrained(self.checkpoint, self.device, **asdict(self.options))
@@ -102,14 +103,26 @@ def _on_ray(job: Job, pairs: list[dict[str, str]]) -> Iterator[dict[str, Any]]:
         import ray
     except ImportError as error:
         raise InputError("ray is not installed; pip install 'textcnn-service[ray]'") from error
-    on_gpu = job.device.startswith("cuda")
     ray.init(ignore_reinit_error=True, log_to_driver=False)
-    room = int(ray.cluster_resources().get("GPU" if on_gpu else "CPU", 0))
+    share, room, needs = share_of(job, ray.cluster_resources())
     files = ray.data.from_items(pairs, override_num_blocks=len(pairs))
     workers = max(1, min(room, len(pairs)))
-    cores, gpus = (None, 1) if on_gpu else (1, None)
-    scored = files.map(FileScorer, fn_constructor_args=(job,), concurrency=workers, num_cpus=cores, num_gpus=gpus)
-    yield from scored.iter_rows()
+    yield from files.map(FileScorer, fn_constructor_args=(share,), concurrency=workers, **needs).iter_rows()
+
+
+def share_of(job: Job, cluster: Mapping[str, float]) -> tuple[Job, int, dict[str, int]]:
+    """The job of one worker of a Ray cluster with such resources, how many workers there may be, what each needs.
+
+    A worker has one GPU, which Ray shows it as the first, or one core. Raises `InputError` for a GPU of none.
+    """
+    cores, gpus = int(cluster.get("CPU", 0)), int(cluster.get("GPU", 0))
+    if job.device.startswith("cuda"):
+        if not gpus:
+            raise InputError(f"device must be auto or cpu, for the Ray cluster has no GPU, got {job.device!r}")
+        job = replace(job, device="cuda")
+    if job.device == "cpu" or not gpus:
+        return replace(job, device="cpu", cores=1), cores, {"num_cpus": 1}
+    return replace(job, cores=max(1, cores // gpus)), gpus, {"num_gpus": 1}
 
 
 def _make_folder(path: Path) -> None:

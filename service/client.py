@@ -129,7 +129,7 @@ class Client(_Protocol):
     ) -> Reply:
         """Classify a text or several; `options` are further fields of `/predict`.
 
-        Retries what was refused for lack of room (503, after its `Retry-After`) and what never arrived, `retries` times
+        Retries what was refused for lack of room (503, after its `Retry-After`) and what got no reply, `retries` times
         within `timeout_s` seconds. Raises `ClassificationError` or `httpx.TransportError`.
         """
         steps = self._steps(inputs, request_id, {"top_k": top_k, **options})

@@ -4,11 +4,19 @@ import errno
 import importlib.metadata
 import math
 import socket
+import subprocess
+import sys
 from dataclasses import dataclass, field, fields
 
-from litserve.connector import check_cuda_with_nvidia_smi
-
 from model.errors import InputError
+
+# Exits with 1 where there is no driver. Without devices `cuInit` fails, and the count stays 0.
+_COUNT_DEVICES = """
+import ctypes
+driver, count = ctypes.CDLL("libcuda.so.1"), ctypes.c_int()
+driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
+print(count.value)
+"""
 
 DIALECTS = ("hf", "tei", "vllm", "kserve")
 
@@ -82,7 +90,7 @@ def check_numbers(arguments: ServiceArguments, limits: Limits) -> None:
 def choose_devices(device: str, devices: str) -> list[str]:
     """`cpu`, or `cuda:N` and its successors, for what the user wrote; raises `InputError` when there is no such device.
 
-    Asks the driver's tool, not CUDA: the main process forks, and a forked CUDA does not work.
+    The driver is asked by another process: this one forks, and a forked CUDA does not work.
     """
     if devices != "all" and not (devices.isdecimal() and int(devices)):
         raise InputError(f"devices must be a number from 1 on or all, got {devices!r}")
@@ -106,9 +114,11 @@ def choose_devices(device: str, devices: str) -> list[str]:
 
 
 def _cuda_devices() -> int:
+    """How many GPUs torch would find, whatever `CUDA_VISIBLE_DEVICES` says: numbers, names, nothing."""
     if importlib.metadata.version("torch").endswith("+cpu"):
         return 0
-    return int(check_cuda_with_nvidia_smi())
+    asked = subprocess.run([sys.executable, "-c", _COUNT_DEVICES], capture_output=True, check=False)  # noqa: S603
+    return int(asked.stdout) if asked.returncode == 0 else 0
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -143,7 +143,7 @@ class Supervisor:
 
     def _end_swap(self, outcome: ReloadOutcome) -> None:
         swap, self._swap = self._swap, None
-        self._tell(swap and swap.asker, outcome)
+        self._tell(swap.asker if swap else None, outcome)
         if self._reload_again:
             self._reload_again = False
             self._reload_all()

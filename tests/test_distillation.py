@@ -20,6 +20,7 @@ from training import teacher as teacher_module
 from training.config import parse
 from training.data import Split, TextData
 from training.distillation import TEACHER_SHARE, TEMPERATURE, DistillationObjective, learn_from_teacher
+from training.finetuning import BATCH, _arguments
 from training.objective import Objective
 from training.precision import half_precision
 from training.targets import MULTI, SINGLE
@@ -148,6 +149,17 @@ def test_an_encoder_becomes_a_teacher_once(tmp_path: Path, monkeypatch: pytest.M
     assert len(teachers) == 1
     train(tmp_path, rows, *flags, "--finetune_teacher", "--overwrite_output_dir", "--seed", "8")
     assert taught == [2], "once, in so many epochs"
+
+
+def test_an_encoder_learns_on_the_gpu_that_was_asked_for_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several, transformers would take the first as the present one, and split each batch over all."""
+    present: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "set_device", present.append)
+    split = Split("texts", ["a", "b"], ["0", "1"])
+    device = torch.device("cuda", 1)
+    arguments = _arguments(tmp_path, TextData(SINGLE, ["0", "1"], split, split, None), 1, device)
+    assert (arguments.device, arguments.n_gpu, present[-1]) == (device, 1, device)
+    assert arguments.train_batch_size == BATCH
 
 
 def _recording(original: object, taught: list[float]) -> object:

@@ -1,11 +1,15 @@
 """Training and serving on a GPU, beside the CPU's answers."""
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 
 from model.classifier import TextClassifier
+from service.config import _cuda_devices
 from tests.conftest import TINY, labelled_texts, write_json_lines
 from tests.servers import ended, server
 
@@ -51,3 +55,27 @@ def test_a_service_on_a_gpu_tells_the_devices_time_of_each_request(checkpoint: P
         assert timing["device"] == "cuda:0"  # type: ignore[index]
         assert timing["clock"] == "cuda_events"  # type: ignore[index]
         assert 0 < timing["inference_ms"] < timing["total_ms"]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("flags", [{}, {"folding": "off"}], ids=str)
+def test_evidence_on_a_gpu_adds_up_to_the_score(checkpoint: Path, flags: dict[str, str]) -> None:
+    """Though torch itself would round the factors of a convolution to TF32."""
+    classifier = TextClassifier.from_pretrained(checkpoint, "cuda", **flags)
+    for text in TEXTS:
+        of_label = {label: classifier([text], explain=True, explain_label=label)[0] for label in classifier.labels}
+        logits = [
+            float(found.bias or 0) + sum(e["contribution"] for e in found.evidence or ()) for found in of_label.values()
+        ]
+        expected = dict(zip(of_label, torch.tensor(logits).softmax(0).tolist(), strict=True))
+        assert classifier([text])[0].scores == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("shown", [None, "", "0", " 0"])
+def test_the_service_counts_the_gpus_that_torch_finds(shown: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    if shown is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
+    counted = [sys.executable, "-c", "import torch; print(torch.cuda.device_count())"]
+    found = subprocess.run(counted, capture_output=True, text=True, check=True).stdout
+    assert _cuda_devices() == int(found)

@@ -13,7 +13,11 @@ from pyarrow import parquet
 
 from model.__main__ import main
 from model.classifier import TextClassifier
+from model.errors import InputError
+from model.folders import Job, share_of
+from model.options import InferenceOptions
 from model.rows import first_repeated
+from model.scoring import ScoringOptions
 from tests.checkpoints import TEXTS, write_checkpoint
 from tests.scored import ROWS, classify, content_of, read, write
 
@@ -266,3 +270,26 @@ def test_an_output_that_takes_no_more_is_one_sentence(folder: Path, tmp_path: Pa
         2,
         "error: standard output cannot be written (No space left on device)\n",
     )
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "expected"),
+    [
+        ("auto", 0, ("cpu", 1, 16, {"num_cpus": 1})),
+        ("cpu", 2, ("cpu", 1, 16, {"num_cpus": 1})),
+        ("auto", 2, ("auto", 8, 2, {"num_gpus": 1})),
+        ("cuda:1", 2, ("cuda", 8, 2, {"num_gpus": 1})),
+    ],
+)
+def test_the_workers_of_a_ray_cluster_share_its_cores_and_gpus(
+    device: str, gpus: int, expected: tuple[str, int, int, dict[str, int]]
+) -> None:
+    job = Job("runs/any", device, InferenceOptions(), ScoringOptions())
+    share, room, needs = share_of(job, {"CPU": 16.0, "memory": 1e9} | ({"GPU": float(gpus)} if gpus else {}))
+    assert (share.device, share.cores, room, needs) == expected
+
+
+def test_a_ray_cluster_without_a_gpu_cannot_lend_one() -> None:
+    job = Job("runs/any", "cuda", InferenceOptions(), ScoringOptions())
+    with pytest.raises(InputError, match="device must be auto or cpu, for the Ray cluster has no GPU, got 'cuda'"):
+        share_of(job, {"CPU": 2.0})

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from model.errors import InputError
+from service import config
 from service.__main__ import main
 from service.config import bind, check_dialects, choose_devices
 
@@ -79,6 +80,19 @@ def test_the_devices_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_devices("cuda:1", "all") == ["cuda:1", "cuda:2", "cuda:3"]
     with pytest.raises(InputError, match="devices must be at most 2 from cuda:2 on, got 3"):
         choose_devices("cuda:2", "3")
+
+
+def test_where_there_is_no_driver_there_are_no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "2.13.0")
+    monkeypatch.setattr("service.config._COUNT_DEVICES", config._COUNT_DEVICES.replace("libcuda", "libno-cuda"))
+    assert config._cuda_devices() == 0
+
+
+@pytest.mark.parametrize(("found", "count"), [("3", 3), ("0", 0)])
+def test_the_driver_counts_the_gpus(found: str, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "2.13.0")
+    monkeypatch.setattr("service.config._COUNT_DEVICES", f"print({found})")
+    assert config._cuda_devices() == count
 
 
 def test_a_reply_never_waits_for_an_acknowledgement() -> None:

@@ -97,7 +97,7 @@ def test_a_reload_whose_workers_cannot_be_started_fails_alone() -> None:
     def start(index: int, _: Served) -> BaseProcess:
         if index:
             raise EOFError
-        started.append(multiprocessing.get_context("fork").Process(target=signal.pause))
+        started.append(multiprocessing.get_context("fork").Process(target=signal.pause, daemon=True))
         started[0].start()
         return started[0]
 

@@ -9,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
+from transformers.integrations.neftune import activate_neftune
 
 from model.network_textcnn import TextCnn, TextCnnShape
 from tests.conftest import labelled_texts, train
 from tests.strategies import VOCABULARY, batches, build_network, pad, shapes
+from tests.trainers import trainer_of
 from training import distinct, trainer
 from training.distinct import pool_by_distinct_tokens
 
@@ -139,3 +141,15 @@ def test_products_are_in_half_precision_where_that_is_fast_and_not_refused(
     slow = weights("slow", False)
     assert weights("refused", True, "--bf16", "false") == slow
     assert weights("fast", True) != slow
+
+
+def test_noise_on_the_embeddings_is_drawn_for_each_position(tmp_path: Path) -> None:
+    """`--neftune_noise_alpha` (Jain et al. 2024): uniform up to alpha / sqrt(L * D), of L positions and D channels."""
+    trainer: Any = trainer_of(tmp_path, labelled_texts(), "--neftune_noise_alpha", "5", "--ngram_buckets", "0")
+    network = trainer.model.network.train()
+    activate_neftune(trainer.model, trainer.neftune_noise_alpha, trainer.accelerator)
+    seen: list[torch.Size] = []
+    network.embedding.register_forward_hook(lambda _, tokens, __: seen.append(tokens[0].shape))
+    batch = trainer.train_dataset.__getitems__(range(4))
+    trainer.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
+    assert seen == [batch["input_ids"].shape]

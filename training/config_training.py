@@ -61,6 +61,13 @@ def optim_settings(optim_args: str | None) -> dict[str, str]:
     return {name: value for name, _, value in (pair.partition("=") for pair in pairs if pair)}
 
 
+def use_only(arguments: TrainingArguments, device: torch.device) -> None:
+    """Train on one GPU: transformers would take the first, and split each batch over all (slower)."""
+    torch.cuda.set_device(device)
+    arguments.__dict__["_setup_devices"] = device
+    arguments._n_gpu = 1
+
+
 @dataclass
 class TextCnnTrainingArguments(TrainingArguments):
     """How to train: `TrainingArguments` with defaults for a small network trained from scratch."""
@@ -140,6 +147,9 @@ class TextCnnTrainingArguments(TrainingArguments):
     ddp_find_unused_parameters: bool | None = flag(
         "Whether several processes look for weights without a gradient.", False
     )
+    ddp_broadcast_buffers: bool | None = flag(
+        "Whether several processes send each other what is no weight at every step; it never changes here.", False
+    )
     bf16: bool | None = flag(  # type: ignore[assignment]
         "Whether products are in bfloat16; when absent only those of the filters in the steps of a CPU that has "
         "instructions for them, evaluation and all sums in float32.",
@@ -174,7 +184,7 @@ class TextCnnTrainingArguments(TrainingArguments):
         self.optim = optimizer
         self._require_reporters()
         if device.type == "cuda" and not self.use_cpu and self.parallel_mode != ParallelMode.DISTRIBUTED:
-            self._use_only(device)
+            use_only(self, device)
         # What is best depends on the problem type, which the data tell: see `training.trainer`.
         self.metric_for_best_model, self.greater_is_better = metric, direction
 
@@ -241,9 +251,3 @@ class TextCnnTrainingArguments(TrainingArguments):
                 raise InputError(
                     f"report_to must be none, all or some of those installed here, {', '.join(known)}, got {name!r}"
                 )
-
-    def _use_only(self, device: torch.device) -> None:
-        """Train on one GPU: transformers would take the first, and split each batch over all (slower)."""
-        torch.cuda.set_device(device)
-        self.__dict__["_setup_devices"] = device
-        self._n_gpu = 1

@@ -39,7 +39,8 @@ class _DistinctPool:
         """Pooled features (B, K*F) of the first `lengths` (B,) ids of each row of `input_ids` (B, L)."""
         network, shape = self._network, self._network.config
         is_empty = not len(input_ids)  # the share of one of several processes in the last step
-        is_linear = shape.groups == 1 and not (network.training and shape.embedding_dropout)
+        changes_embeddings = shape.embedding_dropout or network.embedding._forward_hooks  # NEFTune's noise is a hook
+        is_linear = shape.groups == 1 and not (network.training and changes_embeddings)
         if is_empty or not is_linear or input_ids.device.type != "cpu":
             return TextCnn.pool(network, input_ids, lengths)
         distinct, place = input_ids.unique(return_inverse=True)  # (U,), (B, L)

@@ -13,6 +13,7 @@ from transformers import DataCollatorWithPadding, PrinterCallback, ProgressCallb
 from transformers.trainer_utils import get_last_checkpoint
 
 from model.files import CONFIG
+from training.config_training import use_only
 from training.data import Split, TextData
 from training.metrics import best_metric, metrics_for
 from training.precision import half_precision
@@ -74,7 +75,7 @@ def finetune(name: str, data: TextData, epochs: int, folder: Path, device: torch
 
 def _arguments(folder: Path, data: TextData, epochs: int, device: torch.device) -> TrainingArguments:
     metric, greater = best_metric(None, data.problem_type, data.train.targets)
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=epochs,
         per_device_train_batch_size=BATCH,
@@ -92,6 +93,9 @@ def _arguments(folder: Path, data: TextData, epochs: int, device: torch.device) 
         use_cpu=device.type == "cpu",
         log_level="error",
     )
+    if device.type == "cuda":
+        use_only(arguments, device)
+    return arguments
 
 
 def _rows(tokenizer: Any, split: Split, data: TextData) -> Sequence[dict[str, Any]]:

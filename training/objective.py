@@ -35,7 +35,9 @@ class Objective:
         return total / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
 
     def _sum(self, logits: Tensor, labels: Tensor) -> Tensor:
-        weights = None if self._class_weights is None else self._class_weights.to(logits.device)
+        if self._class_weights is not None and self._class_weights.device != logits.device:
+            self._class_weights = self._class_weights.to(logits.device)  # once: it waits for the GPU
+        weights = self._class_weights
         if self.problem_type == REGRESSION:
             return functional.mse_loss(logits.view(labels.shape), labels.to(logits.dtype), reduction="sum")
         if self.problem_type == MULTI:
