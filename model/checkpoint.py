@@ -78,7 +78,8 @@ def read_network(folder: Path, config: CheckpointConfig) -> TextCnn:
     path = folder / WEIGHTS
     try:
         network = TextCnn(config, len(config.labels))
-        weights = {name.removeprefix(_WRAPPER): tensor for name, tensor in load_file(path).items()}
+        # Copies: what is loaded shares its memory with the file, which somebody may overwrite while it serves.
+        weights = {name.removeprefix(_WRAPPER): tensor.clone() for name, tensor in load_file(path).items()}
         network.load_state_dict(weights, assign=True)
         if network.bigrams is not None:
             network.bigrams.check()

@@ -6,6 +6,7 @@ Every worker process imports this module again, so it imports the rest only when
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -82,7 +83,8 @@ def _invitation(url: str) -> str:
 
 
 def _print_at_once(sentence: str) -> None:
-    print(sentence, flush=True)
+    with suppress(OSError, UnicodeError):  # of who reads it, or does not; the service is up all the same
+        print(sentence, flush=True)
 
 
 if __name__ == "__main__":

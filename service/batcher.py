@@ -162,11 +162,12 @@ class Batcher:
 
     def _gather(self, hello: Hello) -> list[tuple[Job, int]]:
         """The next pass: jobs with the number of their texts in it, shared evenly, what is left over in order."""
-        jobs = self._next_jobs()
-        if not jobs:
-            return []
-        for job in jobs:
-            job.answer_with(hello)
+        jobs: list[Job] = []
+        while not jobs:
+            found = self._next_jobs()
+            if not found:
+                return []
+            jobs = [job for job in found if job.answer_with(hello)]
         fair = self._max_batch_size // len(jobs)
         counts = [min(job.remaining, fair) for job in jobs]
         room = self._max_batch_size - sum(counts)

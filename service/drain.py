@@ -6,6 +6,7 @@ those that have begun are taken; then new ones are refused, and uvicorn waits fo
 
 import asyncio
 import ctypes
+import math
 import signal
 import socket
 import struct
@@ -14,6 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 from .gateway import Gateway
+from .listening import Acceptor
 
 GRACE_S = 0.5  # seconds for load balancers to see that /ready is false, and for clients to hang up
 LAST_S = 0.4  # seconds for the last connections to be made, and again for them to send their requests
@@ -29,11 +31,16 @@ class Drain:
         self._gateway = gateway
         self._listener = listener
         self._loop = asyncio.get_running_loop()
-        self._late: set[asyncio.Task[Any]] = set()
-        self._uvicorn_exit: Any = signal.getsignal(signal.SIGTERM)  # a method of uvicorn's server
+        uvicorn_exit: Any = signal.getsignal(signal.SIGTERM)  # a method of uvicorn's server
+        self._uvicorn_exit = uvicorn_exit
+        self._acceptor = Acceptor(listener, uvicorn_exit.__self__)
 
     def on_sigterm(self) -> None:
-        """Put the draining before uvicorn's own end; Ctrl-C is left to the main process, which then sends SIGTERM."""
+        """Put the draining before uvicorn's own end; Ctrl-C is left to the main process, which then sends SIGTERM.
+
+        Until then, connections are taken.
+        """
+        self._acceptor.start()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._loop.add_signal_handler(signal.SIGTERM, self.start)
 
@@ -53,22 +60,11 @@ class Drain:
 
     def _stop_listening(self) -> None:
         """Take who has connected already, then refuse: closing the socket alone would reset those in its queue."""
-        with suppress(OSError):  # BlockingIOError when the queue is empty
-            while True:
-                connection, _ = self._listener.accept()
-                connection.setblocking(False)
-                self._late.add(self._loop.create_task(self._loop.connect_accepted_socket(self._protocol, connection)))
+        self._acceptor.stop()
+        self._acceptor.take(math.inf)
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._loop.call_later(LAST_S, self._uvicorn_exit, signal.SIGTERM, None)
-
-    def _protocol(self) -> asyncio.Protocol:
-        """uvicorn's, for a connection that its own listening missed."""
-        server = self._uvicorn_exit.__self__
-        protocol: asyncio.Protocol = server.config.http_protocol_class(
-            config=server.config, server_state=server.server_state, app_state=server.lifespan.state
-        )
-        return protocol
 
 
 def ignore_new_connections(listener: socket.socket) -> None:

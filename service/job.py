@@ -7,6 +7,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from .errors import ClientGoneError, ErrorType, ServiceError
+from .parsing import shorten
 from .timing import Latency, microseconds
 from .wire import Answer, Hello, Options
 
@@ -54,12 +55,20 @@ class Job:
             self.done.set_exception(ClientGoneError())
         return not self.done.done()
 
-    def answer_with(self, hello: Hello) -> None:
-        """Have the next pass made by that worker: one model answers all of a request, if need be from the start."""
+    def answer_with(self, hello: Hello) -> bool:
+        """Have the next pass made by that worker: one model answers all of a request, if need be from the start.
+
+        False where it cannot: since the request came, a model without the label to explain has taken over.
+        """
+        if not hello.explains(self.options.explain_label):
+            shown = repr(shorten(str(self.options.explain_label)))
+            self.fail(ErrorType.VALIDATION, f"explain_label: must be a label of the model, got {shown}")
+            return False
         if self.answered and self.model != hello.model:
             self.fragments.clear()
             self.answered = 0
         self.hello = hello
+        return True
 
     def take(self, answer: Answer, share: int, count: int) -> None:
         """Add what `answer` says of its `share`, which holds the next `count` texts of this job."""

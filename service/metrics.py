@@ -12,7 +12,8 @@ from .exchange import CLIENT_GONE, OTHER_ROUTE, Exchange
 from .timing import Latency
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-STATUSES = sorted({200, CLIENT_GONE} | {kind.status for kind in ErrorType})
+# Those of the contract, of the other dialects' errors, and of redirections and ranges of the pages for people.
+STATUSES = sorted({200, CLIENT_GONE, 424, 429, 206, 304, 307, 416} | {kind.status for kind in ErrorType})
 _SECONDS = (5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _TEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _HISTOGRAMS = {
@@ -80,7 +81,7 @@ class Metrics:
     def replied(self, exchange: Exchange) -> None:
         """A request has got its reply."""
         place = self._requests.get((exchange.route, exchange.status))
-        if place is None:  # a status that only the framework's routes have, such as a redirection
+        if place is None:  # a status that only the framework's routes have
             return
         self._cells[self._row + place] += 1
         latency = exchange.latency

@@ -37,5 +37,5 @@ def _check_label(request: PredictRequest, pool: Pool) -> None:
     shown = repr(shorten(label))
     if not request.explain:
         raise ServiceError(ErrorType.VALIDATION, f"explain_label: goes with explain = true, got {shown} without")
-    if pool.hello.problem_type == "regression" or label not in pool.hello.labels:
+    if not pool.hello.explains(label):
         raise ServiceError(ErrorType.VALIDATION, f"explain_label: must be a label of the model, got {shown}")

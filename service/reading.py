@@ -82,6 +82,11 @@ def _too_large(limit: int, got: str) -> ServiceError:
 
 
 def has_hung_up(receive: Receive) -> Callable[[], bool]:
-    """Asks uvicorn's cycle behind `receive` whether its client has gone: listening would cost a task a request."""
+    """Asks uvicorn's cycle behind `receive` whether its client has gone: listening would cost a task a request.
+
+    To be called once the body has been read: uvicorn stops reading a large one's connection, and would miss its end.
+    """
     cycle: Any = getattr(receive, "__self__", None)
+    if hasattr(cycle, "flow"):
+        cycle.flow.resume_reading()
     return lambda: getattr(cycle, "disconnected", False)

@@ -31,11 +31,12 @@ class Served:
 
     def pinned(self) -> "Served":
         """For a new generation: what the folder holds at present."""
-        source = Path(self.folder).resolve()
+        source = self.folder
         try:
-            return replace(self, source=str(source), revision=revision(source))
-        except OSError:  # a worker says what is wrong
-            return replace(self, source=str(source), revision="")
+            source = str(Path(source).resolve())
+            return replace(self, source=source, revision=revision(Path(source)))
+        except (OSError, RuntimeError, ValueError):  # a worker says what is wrong; of links in a circle, of bad names
+            return replace(self, source=source, revision="")
 
 
 def read_served(entries: Sequence[str], shadow: str | None = None) -> list[Served]:

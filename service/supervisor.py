@@ -60,7 +60,12 @@ class Supervisor:
     def _watch(self) -> None:
         stopped = False
         while not stopped:
-            stopped = self._step()
+            try:
+                stopped = self._step()
+            except Exception:
+                _logger.exception("the watch over the workers has failed")  # nobody would replace one from now on
+                self._give_up("the watch over the workers has failed")
+                stopped = True
         self._reload_again = False
         if self._swap:
             self._swap.cancel()
@@ -81,7 +86,7 @@ class Supervisor:
         for end in [end for end in ready if isinstance(end, Connection) and end in self._channels]:
             self._hear(end)
         if not stopping and any(process.sentinel in ready for process in self._api_processes):
-            self._give_up()
+            self._give_up("an API process ended")
             return True
         if self._swap and (ended := [worker for worker in self._swap.workers.values() if worker.sentinel in ready]):
             self._end_swap(self._swap.fail(ended[0]))
@@ -186,7 +191,7 @@ class Supervisor:
                 del self._due[worker]
                 self._metrics.add("worker_restarts_total")
 
-    def _give_up(self) -> None:
-        _logger.error("an API process ended; ending the service")
+    def _give_up(self, reason: str) -> None:
+        _logger.error("%s; ending the service", reason)
         self.status = 1
         os.kill(os.getpid(), signal.SIGTERM)

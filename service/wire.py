@@ -68,6 +68,10 @@ class Hello:
     precision: str = "float32"
     windows: dict[str, Any] | None = None  # by which long texts are read; None: they are cut to `max_length`
 
+    def explains(self, label: str | None) -> bool:
+        """Whether its evidence may be for that label; None stands for the best one."""
+        return label is None or (self.problem_type != "regression" and label in self.labels)
+
 
 def frame(payload: bytes) -> bytes:
     """`payload` behind its length, ready to be sent."""

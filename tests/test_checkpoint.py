@@ -17,7 +17,7 @@ from model.checkpoint import FORMAT_VERSION, read_config, read_network, read_tok
 from model.classifier import TextClassifier
 from model.configuration_textcnn import TextCnnConfig
 from model.errors import InputError
-from model.files import revision
+from model.files import WEIGHTS, revision
 from model.modeling_textcnn import TextCnnForSequenceClassification
 from model.saving import save_checkpoint
 from tests.checkpoints import LABELS, build_network, build_tokenizer, write_checkpoint
@@ -78,6 +78,18 @@ def test_weights_and_logits_are_equal_to_the_bit_after_a_round_trip(tmp_path: Pa
     assert (
         read_tokenizer(tmp_path, config).encode("my parcel").ids == tokenizer.backend_tokenizer.encode("my parcel").ids
     )
+
+
+def test_what_is_loaded_stays_as_it_was_whatever_becomes_of_the_file(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path)
+    network = read_network(tmp_path, read_config(tmp_path))
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    file = tmp_path / WEIGHTS
+    with file.open("r+b") as overwritten:
+        overwritten.seek(file.stat().st_size // 2)
+        overwritten.write(bytes(file.stat().st_size // 2))
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
 
 
 def test_transformers_reads_what_we_write(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -132,6 +133,25 @@ def test_a_request_given_up_while_no_worker_is_there_is_forgotten() -> None:
         bench.batcher.joined(bench.link)
         await bench.answer_all([kept])
         assert bench.passes() == [["a"]]
+
+    run(scenario())
+
+
+def test_a_label_that_the_next_model_does_not_have_is_the_requests_mistake() -> None:
+    """The request was checked when it came; another checkpoint has taken over since."""
+
+    async def scenario() -> None:
+        bench = Bench()
+        bench.link.hello = replace(bench.link.hello, labels=["b"])
+        blocker = await bench.send("x")
+        options = Options(explain=True, explain_label="a")
+        refused = asyncio.create_task(bench.batcher.classify(["y"], options, time.monotonic(), lambda: False))
+        await asyncio.sleep(0)
+        other = await bench.send("z")
+        await bench.answer_all([blocker, other])
+        with pytest.raises(ServiceError, match="explain_label: must be a label of the model, got 'a'"):
+            await refused
+        assert bench.passes() == [["x"], ["z"]]
 
     run(scenario())
 

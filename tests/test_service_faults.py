@@ -153,13 +153,14 @@ def behind_a_slow_pass(started: RunningServer) -> Iterator[None]:
         labels(blocker.result())
 
 
-def test_a_client_that_hangs_up_is_not_computed(running: RunningServer) -> None:
+@pytest.mark.parametrize("text", ["nobody wants to know", "何" * 99_000], ids=len)  # uvicorn stops reading above 64 kB
+def test_a_client_that_hangs_up_is_not_computed(running: RunningServer, text: str) -> None:
     hung_up = 'textcnn_requests_total{route="/predict",status="499"'
     passed, gone = metric(running, "textcnn_pass_texts_sum"), metric(running, hung_up)
     with behind_a_slow_pass(running):
         for _ in range(5):
             with socket.create_connection(running.address, 30) as client:
-                client.sendall(raw_request("nobody wants to know"))
+                client.sendall(raw_request(text))
     assert eventually(lambda: metric(running, hung_up) == gone + 5)
     assert metric(running, "textcnn_pass_texts_sum") == passed + 1, "only the slow one was computed"
 

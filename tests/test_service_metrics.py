@@ -6,8 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.config import DIALECTS
+from service.dialects.table import endpoints_of
+from service.errors import ErrorType, ServiceError
 from service.exchange import Exchange
-from service.metrics import Metrics
+from service.metrics import STATUSES, Metrics
+from service.routes import ENDPOINTS
 from service.timing import Latency
 from tests.servers import FakeClassifier, application, run
 
@@ -100,3 +104,10 @@ def test_a_scrape_tells_what_the_replies_told() -> None:
             assert found["textcnn_model_info name=fake revision=sha256:00"] == 1
 
     run(scenario())
+
+
+def test_every_status_of_a_dialect_is_counted() -> None:
+    kinds = (*ENDPOINTS, *endpoints_of(DIALECTS))
+    statuses = {kind.render_error(ServiceError(error, "field: rule"))[0] for kind in kinds for error in ErrorType}
+    assert statuses >= {424, 429}
+    assert statuses <= set(STATUSES)

@@ -21,6 +21,7 @@ async def answer(scope: Any, receive: Any, send: Any) -> None:
     while more:
         message = await receive()
         length, more = length + len(message.get("body", b"")), message.get("more_body", False)
+        assert b"x-upgrd" not in message.get("body", b"")
     body = b"%d" % length
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
     await send({"type": "http.response.body", "body": body})
@@ -55,6 +56,21 @@ def test_requests_of_any_shape_are_answered_on_one_connection() -> None:
                     await writer.drain()
                 assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK")
                 assert await reader.readexactly(len(length)) == length
+
+    run(scenario())
+
+
+def test_the_wish_for_another_protocol_is_ignored() -> None:
+    """As of `curl --http2` and Java's client, which send their first requests so."""
+    body = b"\r\nUpgrade: all of it" * 20_000  # in many pieces, none of which is a head
+    wish = b"Connection: Upgrade, HTTP2-Settings\r\nUpGrade: h2c\r\nHTTP2-Settings: AA\r\nContent-Length: %d\r\n"
+
+    async def scenario() -> None:
+        async with connected() as (reader, writer):
+            for _ in range(2):
+                writer.write(REQUEST % (wish % len(body)) + body)
+                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK")
+                assert await reader.readexactly(6) == b"%d" % len(body)
 
     run(scenario())
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from model.errors import InputError
-from service.served import read_served
+from service.served import Served, read_served
 
 
 def folder(path: Path) -> Path:
@@ -46,3 +46,10 @@ def test_names_that_cannot_be(entries: list[str], shadow: str | None, sentence: 
     one = folder(tmp_path / "one")
     with pytest.raises(InputError, match=sentence):
         read_served([entry.format(one) for entry in entries], shadow)
+
+
+@pytest.mark.parametrize("name", ["circle", "nul\0", "nowhere"])
+def test_a_folder_that_is_none_is_left_for_the_worker_to_tell(name: str, tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    pinned = Served(str(tmp_path / name)).pinned()
+    assert (pinned.source, pinned.revision) == (str(tmp_path / name), "")

@@ -1,6 +1,7 @@
 """The watch over the workers; what it does for a whole service is in test_service_faults and test_service_reload."""
 
 import multiprocessing
+import os
 import signal
 from multiprocessing.process import BaseProcess
 from types import SimpleNamespace
@@ -116,3 +117,12 @@ def test_a_reload_whose_workers_cannot_be_started_fails_alone() -> None:
     assert started[0].exitcode == -signal.SIGKILL
     assert supervisor._swap is None
     assert "textcnn_failed_reloads_total 1" in metrics.exposition()
+
+
+def test_a_watch_that_fails_ends_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rather than let it run on with nobody to replace a dead worker."""
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr("service.supervisor.os.kill", lambda *signal: sent.append(signal))
+    supervisor = Supervisor(SimpleNamespace(), [], Metrics(), lambda: None)  # a server without anything to watch
+    supervisor._watch()
+    assert (supervisor.status, sent) == (1, [(os.getpid(), signal.SIGTERM)])
