@@ -181,9 +181,15 @@ class Rendezvous:
 
     def __init__(self, count: int) -> None:
         # Only the owner may enter this folder, so nobody else can connect.
-        self._folder = tempfile.TemporaryDirectory(prefix="textcnn-")
-        self.addresses = [str(Path(self._folder.name) / f"api-{index}.socket") for index in range(count)]
+        self._folder = tempfile.TemporaryDirectory(prefix="textcnn-", ignore_cleanup_errors=True)
+        self.folder = self._folder.name
+        self.addresses = [str(Path(self.folder) / f"api-{index}.socket") for index in range(count)]
         self.listeners = [_listen(address) for address in self.addresses]
+
+    @property
+    def is_there(self) -> bool:
+        """Whether a worker can find the sockets: a cleaner of temporary folders may have taken them."""
+        return all(map(os.path.exists, self.addresses))
 
     def close(self) -> None:
         """Remove the sockets."""

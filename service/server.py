@@ -156,7 +156,14 @@ class Server(LitServer):  # type: ignore[misc]  # LitServe ships no types
         return outcome.sentence
 
     def start_worker(self, index: int, served: Served) -> BaseProcess:
-        """Start a worker; it forks from a process that has imported torch already, which saves it seconds."""
+        """Start a worker; it forks from a process that has imported torch already, which saves it seconds.
+
+        Raises `StartUpError` where it could reach nobody, nor could any worker after it.
+        """
+        if not self._rendezvous.is_there:
+            raise StartUpError(
+                f"the sockets of the service must stay where they are, {self._rendezvous.folder} is gone"
+            )
         api = copy.copy(self.lit_api)
         api.served = served
         device = self._worker_devices[index % len(self._worker_devices)]

@@ -1,6 +1,7 @@
 """Every row of the fault table in service/README.md: what is done to the real service, and what its clients see."""
 
 import os
+import shutil
 import signal
 import socket
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from tests.faulty import DIE, HANG, RAISE, SLOW, UNPICKLABLE
@@ -235,6 +237,18 @@ def test_the_death_of_an_api_process_ends_the_service(checkpoint: Path) -> None:
         (api,) = api_processes(started)
         os.kill(api, signal.SIGKILL)
         assert started.process.wait(20) == 1
+        assert eventually(lambda: group_is_empty(started.process.pid))
+
+
+def test_the_loss_of_the_folder_of_sockets_ends_the_service_when_a_worker_is_due(checkpoint: Path) -> None:
+    """As by a cleaner of temporary folders: no worker could be reached any more."""
+    with faulty(checkpoint) as started:
+        sockets = psutil.Process(started.process.pid).net_connections("unix")
+        (folder,) = {Path(one.laddr).parent for one in sockets if one.laddr.endswith(".socket")}
+        shutil.rmtree(folder)
+        assert labels(post(started, "a")) == ["a"]
+        os.kill(workers(started)[0], signal.SIGKILL)
+        assert started.process.wait(30) == 1
         assert eventually(lambda: group_is_empty(started.process.pid))
 
 
