@@ -30,11 +30,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Some bytes have come: the end of a head, part of one, or neither."""
-        super().data_received(data if self._body_is_open else _without_upgrade(data))
+        body_came_first = self._body_is_open
+        super().data_received(data if body_came_first else _without_upgrade(data))
         if not self._head_is_open:
             self._stop_waiting()
             return
-        self._head_bytes += len(data)
+        self._head_bytes += 0 if body_came_first else len(data)  # some of it belongs to the request before
         if self._head_bytes > MOST_HEAD_BYTES:
             self.send_400_response(f"Header: must be at most {MOST_HEAD_BYTES} bytes, got more.")
         elif self._giving_up is None:

@@ -75,6 +75,21 @@ def test_the_wish_for_another_protocol_is_ignored() -> None:
     run(scenario())
 
 
+def test_what_comes_with_the_end_of_a_body_is_no_long_head() -> None:
+    body = b"x" * 3 * MOST_HEAD_BYTES
+    begun = REQUEST[:20]
+
+    async def scenario() -> None:
+        async with connected() as (reader, writer):
+            writer.write(REQUEST % (b"Content-Length: %d\r\n" % len(body)) + body + begun)
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK")
+            assert await reader.readexactly(6) == b"%d" % len(body)
+            writer.write((REQUEST % b"")[len(begun) :])
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK")
+
+    run(scenario())
+
+
 @pytest.mark.parametrize("line", [b"A: a\r\n", b"a"])  # many headers, or one that never ends
 def test_a_head_without_end_is_refused(line: bytes) -> None:
     async def scenario() -> None:

@@ -1,9 +1,10 @@
 """What the dialects share: reading a body, checking texts, and the scores of a finished job."""
 
 import math
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, FailFast, ValidationError, WithJsonSchema
+from pydantic_core import from_json
 from typing_extensions import TypeAliasType
 
 from service.config import Limits
@@ -34,18 +35,31 @@ def read(kind: type[AnyBody], body: bytes) -> AnyBody:
         problem = deepest(error)
     if problem["type"] == "json_invalid":
         raise invalid_json(problem["ctx"]["error"], body)
-    field = str(problem["loc"][0]) if problem["loc"] else "body"
+    field = _field(problem["loc"], from_json(body), is_missing=problem["type"] == "missing")
     shown = repr(problem["input"]) if not isinstance(problem["input"], list) else f"{len(problem['input'])} items"
     raise invalid(f"{field}: {problem['msg'].lower()}, got {shorten(shown)}")
+
+
+def _field(location: tuple[str | int, ...], body: Any, *, is_missing: bool) -> str:
+    """Where in the body a problem is; its location also names the members of unions, which the body does not have."""
+    path, place = "", body
+    for part in location:
+        if isinstance(part, int) and isinstance(place, list):
+            path, place = f"{path}[{part}]", place[part]
+        elif isinstance(place, dict) and part in place:
+            path, place = f"{path}.{part}", place[part]
+    return (f"{path}.{location[-1]}" if is_missing else path).removeprefix(".") or "body"
 
 
 def check_texts(texts: list[str], limits: Limits, field: str) -> list[str]:
     """The texts; raises `ServiceError` where they are none, too many or too long."""
     if not 1 <= len(texts) <= limits.max_texts:
         raise invalid(f"{field}: must be from 1 to {limits.max_texts} texts, got {len(texts)}")
-    longest = max(map(len, texts))
-    if longest > limits.max_characters:
-        raise invalid(f"{field}: must be at most {limits.max_characters} characters a text, got {longest}")
+    lengths = list(map(len, texts))
+    if max(lengths) > limits.max_characters:
+        index = next(index for index, length in enumerate(lengths) if length > limits.max_characters)
+        place = f"{field}[{index}]" if len(texts) > 1 else field
+        raise invalid(f"{place}: must be at most {limits.max_characters} characters a text, got {lengths[index]}")
     return texts
 
 

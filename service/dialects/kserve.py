@@ -12,6 +12,7 @@ from starlette.routing import Route
 from service.endpoint import Endpoint, Incoming, Query, Reply, Service
 from service.job import Job
 from service.operations import BYTES, Paths, classification, get, header
+from service.parsing import shorten
 from service.schemas import ErrorReply
 from service.wire import Options
 
@@ -50,8 +51,10 @@ class KServe(Endpoint):
         pool = self.service.gateway.pool(incoming.scope["path_params"]["name"])
         size = _json_size(incoming)
         request = read(KServeRequest, incoming.body[:size])
-        if len(request.inputs) != 1 or (request.inputs[0].name, request.inputs[0].datatype) != ("text", "BYTES"):
-            raise invalid('inputs: must be one tensor named "text" of datatype BYTES')
+        given = [(tensor.name, tensor.datatype) for tensor in request.inputs]
+        if given != [("text", "BYTES")]:
+            shown = ", ".join(f'"{name}" of {kind}' for name, kind in given) or "none"
+            raise invalid(f'inputs: must be one tensor named "text" of datatype BYTES, got {shorten(shown)}')
         texts = texts_of(request.inputs[0], incoming.body[size:])
         if math.prod(request.inputs[0].shape) != len(texts):
             raise invalid(f"shape: must hold {len(texts)} texts, got {request.inputs[0].shape}")
@@ -89,7 +92,8 @@ def _json_size(incoming: Incoming) -> int:
     """Bytes of the JSON that the body begins with."""
     size = incoming.headers.get(_SIZE, b"%d" % len(incoming.body))
     if not size.isdigit() or len(size) > 12 or int(size) > len(incoming.body):
-        raise invalid(f"Inference-Header-Content-Length: must be at most the body's {len(incoming.body)} bytes")
+        rule, shown = f"must be at most the body's {len(incoming.body)} bytes", size.decode("latin-1")[:20]
+        raise invalid(f"Inference-Header-Content-Length: {rule}, got {shown}")
     return int(size)
 
 
