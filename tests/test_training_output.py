@@ -168,6 +168,7 @@ def test_finishing_deletes_what_only_resuming_needs(tmp_path: Path) -> None:
         OSError(errno.ENOSPC, "No space left on device"),
         SafetensorError("No space left on device"),
         RuntimeError("[enforce fail] PytorchStreamWriter failed: No space left on device\nmore"),
+        Exception("No space left on device (os error 28)"),  # of the tokenizer's own writer
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -180,6 +181,32 @@ def test_a_full_disk_is_told_with_what_is_left(tmp_path: Path, error: Exception)
         "No space left on device; --resume_from_checkpoint true goes on from checkpoint-7"
     )
     assert names(tmp_path) == {"checkpoint-7/trainer_state.json"}
+
+
+_POSITION = "[enforce fail at inline_container.cc:672] . unexpected pos 500352 vs 500240"
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        (f"{_POSITION}\nmore", f"the disk is full or broken ({_POSITION})"),
+        ("basic_ios::clear: iostream error", "the disk is full or broken (basic_ios::clear: iostream error)"),
+        ("Input/output error (os error 5)", "Input/output error"),
+    ],
+)
+def test_what_a_writer_says_of_a_disk_is_told(tmp_path: Path, message: str, told: str) -> None:
+    with pytest.raises(UnwritableError) as caught, OutputFolder(tmp_path).writing("checkpoint-8"):
+        raise RuntimeError(message)
+    assert str(caught.value) == f"output_dir: cannot write checkpoint-8 in '{tmp_path}': {told}"
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("CUDA out of memory"), InputError("optim: x (os error 5)"), OSError("no network")]
+)
+def test_what_is_of_no_disk_is_raised_as_it_is(tmp_path: Path, error: Exception) -> None:
+    with pytest.raises(type(error)) as caught, OutputFolder(tmp_path).writing("anything"):
+        raise error
+    assert caught.value is error
 
 
 def test_a_folder_without_the_right_to_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """The output folder of a training: what may be in it before, while and after, and what of it may be deleted."""
 
+import errno
 import json
 import math
 import os
@@ -34,6 +35,10 @@ _FINAL = re.compile(
 )
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _UNFINISHED = re.compile(r"\.writing-.*")
+# What torch's and tokenizers' writers say, in exceptions of no class of their own: of a full disk often nothing more.
+_NUMBERED = re.compile(r"\(os error (\d+)\)")
+_OF_A_DISK = re.compile(rf"PytorchStreamWriter|inline_container|iostream error|{_NUMBERED.pattern}")
+_FULL = os.strerror(errno.ENOSPC)
 
 
 @dataclass(frozen=True)
@@ -93,22 +98,39 @@ class OutputFolder:
         """Raise `UnwritableError` where the disk is full or forbids it, with what is left to go on from."""
         try:
             yield
-        except (OSError, SafetensorError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
-                raise
-            if isinstance(error, OSError) and error.errno is None:  # of a hub or a network
+        except InputError:
+            raise
+        except Exception as error:
+            if not _is_of_a_disk(error):
                 raise
             shutil.rmtree(self.path / STAGING, ignore_errors=True)
             left = _complete_checkpoints(self.path)
             hint = f"; --resume_from_checkpoint true goes on from {left[-1].name}" if left else ""
-            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-            raise UnwritableError(f"output_dir: cannot write {what} in {str(self.path)!r}: {reason}{hint}") from error
+            place = f"{what} in {str(self.path)!r}"
+            raise UnwritableError(f"output_dir: cannot write {place}: {_reason(error)}{hint}") from error
 
     def finish(self, keep_checkpoints: bool) -> None:
         """Delete what was only needed to resume."""
         for entry in list(self.path.iterdir()):
             if _UNFINISHED.fullmatch(entry.name) or (_CHECKPOINT.fullmatch(entry.name) and not keep_checkpoints):
                 _delete(entry)
+
+
+def _is_of_a_disk(error: Exception) -> bool:
+    if isinstance(error, OSError) and error.errno is not None:  # without a number it is of a hub or a network
+        return True
+    return isinstance(error, SafetensorError) or _OF_A_DISK.search(str(error)) is not None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if (numbered := _NUMBERED.search(str(error))) is not None:
+        return os.strerror(int(numbered[1]))
+    if _FULL in str(error):
+        return _FULL
+    first = next(iter(str(error).splitlines()), type(error).__name__)
+    return f"the disk is full or broken ({first})"
 
 
 def _search(path: Path, resume: str | None) -> Path | None:
