@@ -20,7 +20,7 @@ from training import teacher as teacher_module
 from training.config import parse
 from training.data import Split, TextData
 from training.distillation import TEACHER_SHARE, TEMPERATURE, DistillationObjective, learn_from_teacher
-from training.finetuning import BATCH, _arguments
+from training.finetuning import BATCH, _arguments, finetune
 from training.objective import Objective
 from training.precision import half_precision
 from training.targets import MULTI, SINGLE
@@ -149,6 +149,14 @@ def test_an_encoder_becomes_a_teacher_once(tmp_path: Path, monkeypatch: pytest.M
     assert len(teachers) == 1
     train(tmp_path, rows, *flags, "--finetune_teacher", "--overwrite_output_dir", "--seed", "8")
     assert taught == [2], "once, in so many epochs"
+
+
+def test_a_classifier_of_other_classes_becomes_a_teacher(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    BertForSequenceClassification(tiny_bert(save_tokenizer(base), num_labels=5)).save_pretrained(base)
+    split = Split("texts", TEXTS, [row["label"] for row in ROWS])
+    folder = finetune(str(base), TextData(SINGLE, LABELS, split, split, None), 1, tmp_path, CPU)
+    assert Teacher.load(str(folder), LABELS, CPU).score(["great service"]).shape == (1, len(LABELS))
 
 
 def test_an_encoder_learns_on_the_gpu_that_was_asked_for_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

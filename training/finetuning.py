@@ -48,6 +48,7 @@ def finetune(name: str, data: TextData, epochs: int, folder: Path, device: torch
         problem_type=data.problem_type,
         id2label=labels,
         label2id={label: index for index, label in labels.items()},
+        ignore_mismatched_sizes=True,  # the last layer of a classifier with other classes is made anew
         **({"attn_implementation": "eager"} if device.type == "cpu" else {}),  # torch's own is slow backwards there
     )
     unfinished = finished.with_suffix(".training")
