@@ -76,11 +76,11 @@ def _read(name: str, text_column: str) -> _Parts:
         raise InputError(f"input {name!r} cannot be read ({error.strerror or error})") from error
     except (EOFError, zlib.error) as error:
         raise InputError(f"input {name!r} is a broken or cut off gzip ({error})") from error
-    except _TableError as error:
+    except TableError as error:
         raise InputError(f"input {name!r} {error}") from None
 
 
-class _TableError(ValueError):
+class TableError(ValueError):
     """What keeps a file as a whole from being read."""
 
 
@@ -135,7 +135,7 @@ def _delimited(delimiter: str) -> Callable[[IO[bytes], str], _Parts]:
         try:
             header = next(reader, [])
         except csv.Error as error:
-            raise _TableError(f"has a broken header ({error})") from None
+            raise TableError(f"has a broken header ({error})") from None
         _require(text_column, header)
         yield header
         while True:
@@ -148,7 +148,7 @@ def _delimited(delimiter: str) -> Callable[[IO[bytes], str], _Parts]:
                 continue
             if cells and len(cells) != len(header):
                 yield BadRow(reader.line_num, f"has {len(cells)} fields where the header has {len(header)}")
-            elif cells and not _is_unicode("".join(cells)):
+            elif cells and not is_unicode("".join(cells)):
                 yield BadRow(reader.line_num, "is not UTF-8")
             elif cells:  # a blank line has none
                 yield _row(reader.line_num, dict(zip(header, cells, strict=True)), text_column)
@@ -160,14 +160,14 @@ def _parquet(file: IO[bytes], text_column: str) -> _Parts:
     try:
         from pyarrow import ArrowException, parquet
     except ImportError as error:
-        raise _TableError("needs pyarrow; pip install pyarrow") from error
+        raise TableError("needs pyarrow; pip install pyarrow") from error
     with tempfile.TemporaryFile() as unpacked:
         if hasattr(file, "mtime"):  # a gzip's; it must be unpacked, for the end of a Parquet file is read first
             shutil.copyfileobj(file, unpacked)
         try:
             table = parquet.ParquetFile(unpacked if unpacked.tell() else file)
         except ArrowException as error:
-            raise _TableError(f"is no Parquet file ({error})") from error
+            raise TableError(f"is no Parquet file ({error})") from error
         _require(text_column, table.schema_arrow.names)
         yield table.schema_arrow.names
         yield from (_row(number, columns, text_column) for number, columns in enumerate(_records(table), 1))
@@ -176,15 +176,16 @@ def _parquet(file: IO[bytes], text_column: str) -> _Parts:
 def _records(table: Any) -> Iterator[dict[str, Any]]:
     for batch in table.iter_batches(1024):
         names = batch.schema.names
-        columns = [_values(name, column) for name, column in zip(names, batch.columns, strict=True)]
+        columns = [column_values(name, column) for name, column in zip(names, batch.columns, strict=True)]
         yield from (dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True))
 
 
-def _values(name: str, column: Any) -> list[Any]:
+def column_values(name: str, column: Any) -> list[Any]:
+    """What stands in a column of a Parquet file; raises `TableError` for what Python has no type for."""
     try:
         values: list[Any] = column.to_pylist()
     except (OverflowError, ValueError) as error:  # of a date after 9999, of a time zone that there is not
-        raise _TableError(f"has a value in column {name!r} that Python cannot hold ({error})") from error
+        raise TableError(f"has a value in column {name!r} that Python cannot hold ({error})") from error
     return values
 
 
@@ -196,17 +197,17 @@ def _row(number: int, columns: Any, text_column: str) -> Row | BadRow:
     text = columns[text_column]
     if not isinstance(text, str):
         return BadRow(number, f"{text_column!r} must be a string, got {type(text).__name__}")
-    return Row(number, text, columns) if _is_unicode(text) else BadRow(number, f"{text_column!r} is no valid Unicode")
+    return Row(number, text, columns) if is_unicode(text) else BadRow(number, f"{text_column!r} is no valid Unicode")
 
 
 def _require(text_column: str, header: list[str]) -> None:
     if text_column not in header:
         found = ", ".join(header).encode(errors="replace").decode()
-        raise _TableError(f"has no column {text_column!r}; found {found} (choose with --text_column)")
-    if not _is_unicode("".join(header)):
-        raise _TableError("has a header that is not UTF-8")
+        raise TableError(f"has no column {text_column!r}; found {found} (choose with --text_column)")
+    if not is_unicode("".join(header)):
+        raise TableError("has a header that is not UTF-8")
     if (twice := first_repeated(header)) is not None:
-        raise _TableError(f"has the column {twice!r} twice")
+        raise TableError(f"has the column {twice!r} twice")
 
 
 def first_repeated(items: Iterable[Item]) -> Item | None:
@@ -223,7 +224,7 @@ def first_repeated(items: Iterable[Item]) -> Item | None:
     return None
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
     """Whether it has no lone surrogates, for which bytes that are not UTF-8 stand as well."""
     try:
         text.encode()

@@ -9,6 +9,7 @@ from model.errors import InputError
 from tests.conftest import TINY, labelled_texts, write_json_lines
 from training.__main__ import main
 from training.hub import read_dataset
+from training.targets import MULTI, read_targets
 
 
 @pytest.fixture(autouse=True)
@@ -76,3 +77,18 @@ def test_numbered_classes_become_names_and_hidden_splits_are_left_out(
     assert list(tables["train"].columns["label"]) == ["yes", "no", None]
     assert list(tables["train"].columns["tags"]) == [["yes"], ["no"], []]
     assert tables["validation"].place(0) == "name[dev], row 1"
+
+
+def test_hidden_lists_are_left_out_and_hidden_items_become_null(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = Features({"text": Value("string"), "labels": Sequence(ClassLabel(names=["no", "yes"]))})
+
+    def split(lists: list[list[int]]) -> Dataset:
+        return Dataset.from_dict({"text": ["text"] * len(lists), "labels": lists}, features=features)
+
+    loaded = {"train": split([[1, 0], [-1]]), "dev": split([[], []]), "test": split([[-1], [-1]])}
+    monkeypatch.setattr("datasets.load_dataset", lambda *_: loaded)
+    tables = read_dataset("name", None, "label")
+    assert set(tables) == {"train", "validation"}
+    assert list(tables["train"].columns["labels"]) == [["yes", "no"], [None]]
+    with pytest.raises(InputError, match=r"name\[train\], row 2: labels must not be empty, got \[None\]"):
+        read_targets(tables["train"], "labels", MULTI)

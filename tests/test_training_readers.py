@@ -54,6 +54,14 @@ def test_parquet_round_trip(tmp_path: Path, rows: list[tuple[str, str]]) -> None
     assert columns_of(path) == [texts, labels]
 
 
+@pytest.mark.parametrize("kind", [pyarrow.timestamp("s"), pyarrow.duration("s")], ids=str)
+def test_parquet_values_that_python_cannot_hold_are_a_mistake(tmp_path: Path, kind: pyarrow.DataType) -> None:
+    path = tmp_path / "data.parquet"
+    parquet.write_table(pyarrow.table({"text": ["x"], "at": pyarrow.array([2**60 // 10**3], kind)}), path)
+    with pytest.raises(InputError, match=rf"^{path} has a value in column 'at' that Python cannot hold \("):
+        read_table(path)
+
+
 words = st.text("abc退款_:,.", min_size=1, max_size=4)
 
 

@@ -112,6 +112,11 @@ def test_integers_are_classes_unless_regression_is_asked_for() -> None:
     assert read_targets(table(values), "label", REGRESSION) == [10.0, 9.0, 100.0]
 
 
+def test_very_long_numbers_are_names() -> None:
+    assert class_names(["10", "9" * 18, "-2"]) == ["-2", "10", "9" * 18]
+    assert class_names(["9", "1" * 5001]) == ["1" * 5001, "9"]
+
+
 @given(st.lists(names, min_size=1))
 def test_class_names_are_the_set_of_targets(targets: list[str]) -> None:
     labels = class_names(targets)
@@ -141,6 +146,8 @@ def test_several_labels_encode_to_their_set(rows: list[list[str]]) -> None:
         ([0, True], SINGLE, False, "data, row 2: label must be an integer as in data, row 1, got True"),
         ([["a"], ["b"]], SINGLE, False, "data, row 1: label must be a string or an integer, got ['a']"),
         ([["a"], "b"], MULTI, False, "data, row 2: label must be a list of strings, got 'b'"),
+        (["a", "x\ud800a"], SINGLE, False, "data, row 2: label must be valid Unicode, got 'x\\ud800a'"),
+        ([["a"], ["\ud800"]], MULTI, False, "data, row 2: label must be valid Unicode, got ['\\ud800']"),
         ([["a"], [""]], MULTI, False, "data, row 2: label must not be empty, got ['']"),
         (['["a"]', "b"], MULTI, True, 'data, row 2: label must be a JSON list such as ["a", "b"], got \'b\''),
         ([1.0, None], REGRESSION, False, "data, row 2: label must be a number for regression, got null"),

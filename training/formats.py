@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from model.errors import InputError
 from model.fasttext import PREFIX
-from model.rows import first_repeated
+from model.rows import TableError, column_values, first_repeated
 from training.table import Table
 
 _LARGEST_FIELD = 1 << 26  # characters of a CSV cell; a quote that nothing closes must not take in the rest of the file
@@ -137,9 +137,11 @@ def _parse_parquet(source: str, file: IO[bytes], rows: int | None) -> Iterator[T
             for batch in [whole.read()] if rows is None else whole.iter_batches(rows):
                 numbers = range(first, first + batch.num_rows)
                 if numbers:
-                    columns = {name: batch[name].to_pylist() for name in batch.schema.names}
+                    columns = {name: column_values(name, batch[name]) for name in batch.schema.names}
                     yield Table(source, columns, numbers)
                 first = numbers.stop
+        except TableError as error:
+            raise InputError(f"{source} {error}") from error
         except (pyarrow.ArrowException, OSError) as error:
             raise InputError(f"{source}: broken Parquet ({str(error).splitlines()[0]})") from error
 

@@ -41,7 +41,12 @@ def _table(source: str, split: Any) -> Table:
 def _is_hidden(split: Any, label_column: str) -> bool:
     """Whether the classes of the rows are withheld; what other columns withhold is of no interest."""
     column = label_column_of(split.features, label_column)
-    return hasattr(split.features.get(column), "names") and set(split.unique(column)) == {-1}
+    feature = split.features.get(column)
+    if hasattr(feature, "names"):
+        return set(split.unique(column)) == {-1}
+    if not hasattr(getattr(feature, "feature", None), "names"):
+        return False
+    return {value for values in split[column] for value in values or ()} == {-1}
 
 
 def _named(column: Any, feature: Any) -> Sequence[Any]:
@@ -51,5 +56,9 @@ def _named(column: Any, feature: Any) -> Sequence[Any]:
     if names is None:
         return list(column)
     if inner is feature:
-        return [names[value] if value is not None and value >= 0 else None for value in column]
-    return [None if values is None else [names[value] for value in values] for values in column]
+        return [_name(value, names) for value in column]
+    return [None if values is None else [_name(value, names) for value in values] for values in column]
+
+
+def _name(value: int | None, names: Sequence[str]) -> str | None:
+    return names[value] if value is not None and value >= 0 else None

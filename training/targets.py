@@ -11,6 +11,7 @@ import pyarrow
 from numpy.typing import NDArray
 
 from model.errors import InputError
+from model.rows import is_unicode
 from training.stored import StoredColumn
 from training.table import Table
 
@@ -21,6 +22,7 @@ MULTI: Final = "multi_label_classification"
 REGRESSION: Final = "regression"
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+_INTEGER = re.compile(r"-?(0|[1-9]\d{0,17})")  # longer ones are names; Python refuses to read those of 4,301 digits
 _STRAY_SHARE = 0.1  # of cells that are no numbers, up to which a column of numbers was probably meant
 _LARGEST = float(np.finfo(np.float32).max)  # that a network can answer
 _KINDS = {str: "a string", bool: "a truth value", int: "an integer", float: "a number", list: "a list"}
@@ -85,7 +87,7 @@ def read_targets(table: Table, column: str, problem_type: str, seen: dict[type, 
 def class_names(targets: Iterable[Target]) -> list[str]:
     """The distinct classes: by value if all are integers, else by code point."""
     names = {name for target in targets for name in ((target,) if isinstance(target, str) else _tuple(target))}
-    if all(re.fullmatch(r"-?(0|[1-9]\d*)", name) for name in names):
+    if all(_INTEGER.fullmatch(name) for name in names):
         return sorted(names, key=int)
     return sorted(names)
 
@@ -167,6 +169,8 @@ def _one_class(value: object, untyped: bool) -> str:
         return str(value).lower()
     if not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):
         raise ValueError("must be a string or an integer")
+    if isinstance(value, str) and not is_unicode(value):  # no file could hold it
+        raise ValueError("must be valid Unicode")
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
