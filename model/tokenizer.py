@@ -49,6 +49,8 @@ def train_tokenizer(
     else:
         _learn(tokenizer, texts, _trainer(kind, vocab_size, min_frequency, special_tokens), vocab_size)
     if tokenizer.get_vocab_size() <= len(special_tokens):
+        if min_frequency > 1 and kind != "unigram":  # whose trainer counts no occurrences
+            raise InputError(f"min_frequency must leave a token of the training texts, got {min_frequency}")
         raise InputError("text: no training text holds a token; every one is blank")
     if frame:
         numbers = [(token, special_tokens.index(token)) for token in frame.values()]

@@ -123,6 +123,14 @@ def test_unknown_kind_and_blank_texts_are_mistakes() -> None:
         train_tokenizer(CORPUS, "letters", 10)
     with pytest.raises(InputError, match="every one is blank"):
         train_tokenizer(["  ", "\n"], "word", 10)
+    with pytest.raises(InputError, match="every one is blank"):
+        train_tokenizer(["  ", "\n"], "unigram", 10, min_frequency=2)
+
+
+@pytest.mark.parametrize("kind", ["word", "char"])
+def test_a_frequency_that_no_token_reaches_is_a_mistake(kind: str) -> None:
+    with pytest.raises(InputError, match=r"^min_frequency must leave a token of the training texts, got 1000$"):
+        train_tokenizer(CORPUS, kind, 100, min_frequency=1000)
 
 
 def test_a_vocabulary_without_room_for_every_character_is_a_mistake() -> None:
