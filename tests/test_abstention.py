@@ -19,7 +19,7 @@ from model.errors import InputError
 from model.prediction import predictions
 from tests.checkpoints import TEXTS, write_checkpoint
 from tests.conftest import labelled_texts, train, write_json_lines
-from training.abstention import Scored, choose_abstention, risk_coverage, separation
+from training.abstention import Scored, choose_abstention, foreign_report, risk_coverage, separation
 from training.features import Layout, TokenTensors, find_unseen, unseen_shares
 from training.targets import MULTI, SINGLE
 from training.tokens import Tokens
@@ -195,3 +195,8 @@ def test_serving_abstains_where_training_measured_that_it_would(kind: str) -> No
     rule = Abstention(kind, threshold, unseen)
     assert rule(outputs, ids) == rule.rejects(outputs, shares).tolist()
     assert 0 < sum(rule(outputs, ids)) < 300
+
+
+def test_foreign_texts_beside_none_of_ours_have_no_auroc() -> None:
+    own, foreign = scored(np.empty((0, 2))), scored(np.array([[0.5, 0.5], [0.9, 0.1]]))
+    assert foreign_report(Abstention("probability", 0.7), own, foreign) == {"texts": 2, "recall": 0.5}

@@ -1,6 +1,9 @@
 """`textcnn-train` as a user meets it: files in, checkpoint out."""
 
+import ast
 import json
+import re
+import shlex
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -8,17 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 from sklearn.metrics import f1_score
 from tokenizers import Tokenizer
 
 from model.classifier import TextClassifier
 from tests.conftest import TINY, labelled_texts, multi_labelled_texts, train, write_json_lines
+from training.card import model_card
 from training.config import parse
 from training.config_training import TextCnnTrainingArguments
 from training.data import load_data
 from training.output import OutputFolder
 from training.run import train as train_in_process
+from training.summary import to_json
 from training.trainer import TextCnnTrainer
 
 
@@ -66,6 +72,26 @@ def test_card_is_a_card(checkpoint: Path) -> None:
     assert f'TextClassifier.from_pretrained("{checkpoint}")' in card
     assert "| praise | 48 |" in card
     assert "{" not in card.replace('{"inputs"', "")  # no placeholder is left
+
+
+def test_a_card_is_read_whatever_the_texts_and_the_folder(checkpoint: Path) -> None:
+    texts = [f"one{character}two" for character in '\x7f\x85\x9f\u2028\u2029\ufeff\ufffe\uffff"\\é退😀']
+    folder = checkpoint.parent / 'it\'s a "$HOME" folder'
+    summary = report(checkpoint)
+    card = model_card(folder, {**summary, "data": {**summary["data"], "examples": texts}})
+    head = yaml.safe_load(card.split("---\n")[1])
+    assert [example["text"] for example in head["widget"]] == texts
+    command = next(line for line in card.splitlines() if line.startswith("textcnn-serve"))
+    assert shlex.split(command) == ["textcnn-serve", "--checkpoint", str(folder)]
+    literals = re.findall(r"from_pretrained\((.*)\)|model=(.*), trust_remote_code", card)
+    assert [ast.literal_eval(one or other) for one, other in literals] == [str(folder)] * 2
+
+
+def test_a_report_holds_no_number_that_json_has_not(checkpoint: Path) -> None:
+    summary = {"train": {"loss": float("nan"), "steps": [1, 2.5, float("-inf")]}, "range": (1, float("inf"))}
+    written = json.loads(to_json(summary), parse_constant=pytest.fail)
+    assert written == {"train": {"loss": None, "steps": [1, 2.5, None]}, "range": [1, None]}
+    json.loads((checkpoint / "metrics.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
 
 
 def test_table_on_stdout_and_notes_on_stderr(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -71,6 +71,13 @@ def test_yaml_spellings(tmp_path: Path) -> None:
     assert model.max_length is None
 
 
+@pytest.mark.parametrize("name", ["2024-01-01", "2024-01-01 10:30:00"])
+def test_a_date_in_a_file_is_a_name(tmp_path: Path, name: str) -> None:
+    arguments = config_file(tmp_path, f"output_dir: {name}\nlabel_column: {name}\n")
+    data, _, training = parse([*REQUIRED[:2], "--device", "cpu", *arguments])
+    assert (training.output_dir, data.label_column) == (name, name)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -149,7 +156,18 @@ def test_vectors_in_a_file_leave_the_tokenizer_as_it_is(tmp_path: Path, given: l
         (["--fp16"], "fp16 needs a GPU; on a CPU --bf16 halves the precision"),
         (["--report_to", "clearml"], "report_to must be none, all or some of those installed here, tensorboard"),
         (["--teacher_epochs", "0"], "teacher_epochs must be at least 1, got 0"),
-        (["--initial_embedding_std", "nan"], "initial_embedding_std must be at least 0, got nan"),
+        (["--initial_embedding_std", "nan"], "initial_embedding_std must be finite and at least 0, got nan"),
+        (["--initial_embedding_std", "inf"], "initial_embedding_std must be finite and at least 0, got inf"),
+        (["--max_norm", "inf"], "max_norm must be a finite number, got inf"),
+        (["--max_grad_norm", "nan"], "max_grad_norm must be a finite number, got nan"),
+        (["--early_stopping_threshold", "nan"], "early_stopping_threshold must be a finite number, got nan"),
+        (["--weight_decay", "nan"], "weight_decay must be a finite number, got nan"),
+        (["--neftune_noise_alpha", "nan"], "neftune_noise_alpha must be a finite number, got nan"),
+        (["--learning_rate", "inf"], "learning_rate must be a finite number, got inf"),
+        (["--adam_epsilon=-inf"], "adam_epsilon must be a finite number, got -inf"),
+        (["--weight_decay=-0.1"], "weight_decay must be at least 0, got -0.1"),
+        (["--max_grad_norm=-1"], "max_grad_norm must be at least 0, got -1.0"),
+        (["--num_train_epochs=-1"], "num_train_epochs must be at least 0, got -1.0"),
         (["--conv_padding", "wide"], "conv_padding must be a number of tokens, same or valid, got 'wide'"),
         (["--conv_padding=-1"], "conv_padding must be a number of tokens, same or valid, got '-1'"),
         (["--vocab_size", "0"], "vocab_size must be at least 1, got 0"),

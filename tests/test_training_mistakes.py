@@ -1,5 +1,7 @@
 """A mistake costs the user one sentence, and nothing is written."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,8 +41,13 @@ MISTAKES: list[tuple[str, bytes, list[str], str]] = [
     ("a.csv", ENOUGH, ["--conv_padding", "wide"], "error: conv_padding must be"),
     ("a.csv", ENOUGH, ["--label_smoothing_factor", "1.5"], "label_smoothing_factor must be at least 0 and below 1"),
     ("a.csv", ENOUGH, ["--seed", "5000000000"], "seed must be at least 0 and below 4294967296, got 5000000000"),
-    ("a.csv", ENOUGH, ["--num_train_epochs", "inf"], "num_train_epochs must be at least 0 and below inf, got inf"),
-    ("a.csv", ENOUGH, ["--initial_embedding_std", "-1"], "initial_embedding_std must be at least 0, got -1.0"),
+    ("a.csv", ENOUGH, ["--num_train_epochs", "inf"], "num_train_epochs must be a finite number, got inf"),
+    (
+        "a.csv",
+        ENOUGH,
+        ["--initial_embedding_std", "-1"],
+        "initial_embedding_std must be finite and at least 0, got -1.0",
+    ),
     ("a.csv", ENOUGH, ["--label_names", "foo"], "label_names must be false: the labels have their name already"),
     ("a.csv", ENOUGH, ["--accelerator_config", "nowhere.json"], "nowhere.json"),
     (
@@ -97,3 +104,19 @@ def test_mistakes_cost_one_sentence(
     assert not any("Traceback" in note or "usage" in note for note in notes)
     assert out == ""
     assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("module", ["transformers", "training.data"])
+def test_an_interruption_while_modules_load_is_quiet(module: str) -> None:
+    program = (
+        "import sys\n"
+        "class Interruption:\n"
+        "    def find_spec(self, name, *_):\n"
+        f"        if name == {module!r}:\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interruption())\n"
+        "from training.__main__ import main\n"
+        "sys.exit(main(['--train_file', 'x.csv', '--output_dir', 'out']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

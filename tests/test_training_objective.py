@@ -73,9 +73,11 @@ def test_given_weights_name_their_classes() -> None:
     [
         (["b"], "CLASS=WEIGHT for classes of the data, got 'b'"),
         (["x=2"], "CLASS=WEIGHT for classes of the data, got 'x=2'"),
-        (["a=heavy"], "a weight must be a number of at least 0, got 'a=heavy'"),
-        (["a=-1"], "a weight must be a number of at least 0, got 'a=-1'"),
-        (["a=nan"], "a weight must be a number of at least 0, got 'a=nan'"),
+        (["a=heavy"], "a weight must be a number from 0 to 3.4e\\+38, got 'a=heavy'"),
+        (["a=-1"], "a weight must be a number from 0 to 3.4e\\+38, got 'a=-1'"),
+        (["a=1e39"], "a weight must be a number from 0 to 3.4e\\+38, got 'a=1e39'"),  # infinite as the loss has it
+        (["a=1", "b=2", "a=3"], "class_weights must give each class one weight, got two of 'a'"),
+        (["a=nan"], "a weight must be a number from 0 to 3.4e\\+38, got 'a=nan'"),
     ],
 )
 def test_mistaken_weights(asked: list[str], message: str) -> None:

@@ -10,19 +10,25 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from model.cli import run
-from training.config import parse
-from training.data import load_data
-from training.output import OutputFolder
+_INTERRUPTED = 130  # as in `model.cli`, which takes seconds to import
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train with the arguments of a command line; exit status 0, 2 for a user's mistake, 130 when interrupted."""
-    with _notes_on_stderr(), _threads_without_tracebacks():
-        return run(lambda: _train(argv))
+    try:
+        from model.cli import run  # here, so that Ctrl-C in the seconds of imports is as quiet as later
+
+        with _notes_on_stderr(), _threads_without_tracebacks():
+            return run(lambda: _train(argv))
+    except KeyboardInterrupt:
+        return _INTERRUPTED
 
 
 def _train(argv: Sequence[str] | None) -> None:
+    from training.config import parse
+    from training.data import load_data
+    from training.output import OutputFolder
+
     data_arguments, model_arguments, arguments = parse(argv)
     path = Path(arguments.output_dir or "")
     searches = arguments.autotune_minutes is not None

@@ -66,10 +66,10 @@ def acceptance_report(rule: Abstention, scored: Scored, targets: Array, problem_
 
 
 def foreign_report(rule: Abstention, own: Scored, foreign: Scored) -> dict[str, float]:
-    """How `rule` treats out-of-scope texts: `recall` is the share that it rejects."""
+    """How `rule` treats out-of-scope texts: `recall` is the share that it rejects; `auroc` needs texts of ours."""
     return {
         "texts": len(foreign.probabilities),
-        "auroc": separation(own, foreign, rule.certainty),
+        **({"auroc": separation(own, foreign, rule.certainty)} if len(own.probabilities) else {}),
         "recall": float(rule.rejects(*foreign).mean()),
     }
 

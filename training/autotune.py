@@ -21,6 +21,7 @@ from training.output import CARD, SEARCH, SUMMARY, TRIALS, OutputFolder
 from training.report.page import write_report
 from training.run import train
 from training.search import SPACE, Search, Settings
+from training.summary import to_json
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +111,7 @@ class Autotune:
             summary["arguments"]["training"] |= {"output_dir": str(self._folder.path)}
             summary["autotune"] = self._search.trials
             (beside / CARD).write_text(model_card(self._folder.path, summary), encoding="utf-8")
-            (beside / SUMMARY).write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            (beside / SUMMARY).write_text(to_json(summary), encoding="utf-8")
             for entry in sorted(beside.iterdir(), key=lambda entry: entry.name == CONFIG):
                 entry.rename(self._folder.path / entry.name)
         self._folder.finish(keep_checkpoints=False)

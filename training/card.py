@@ -1,6 +1,8 @@
 """The model card: README.md of a checkpoint, for whoever finds it later."""
 
 import json
+import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ _TASKS = {
     MULTI: "any number of classes for each text",
     REGRESSION: "a number for each text",
 }
+_NOT_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")  # or read as something else
 _LISTED_LABELS = 50  # rows of the table of labels
 
 _TEMPLATE = """\
@@ -56,7 +59,7 @@ The validation texts decided which epoch was kept, so they flatter; the test tex
 As an HTTP service:
 
 ```bash
-textcnn-serve --checkpoint {folder}
+textcnn-serve --checkpoint {in_shell}
 curl http://127.0.0.1:8000/predict -H 'Content-Type: application/json' -d '{{"inputs": "a text to classify"}}'
 ```
 
@@ -65,7 +68,7 @@ In Python:
 ```python
 from model.classifier import TextClassifier
 
-classifier = TextClassifier.from_pretrained("{folder}")
+classifier = TextClassifier.from_pretrained({in_python})
 print(classifier(["a text to classify"]))
 ```
 
@@ -74,7 +77,7 @@ With transformers alone:
 ```python
 from transformers import pipeline
 
-classifier = pipeline("text-classification", model="{folder}", trust_remote_code=True{pipeline_options})
+classifier = pipeline("text-classification", model={in_python}, trust_remote_code=True{pipeline_options})
 print(classifier("a text to classify"))
 ```
 
@@ -107,7 +110,8 @@ def model_card(folder: Path, summary: Mapping[str, Any]) -> str:
     problem_type = data["problem_type"]
     return _TEMPLATE.format(
         name=folder.resolve().name,
-        folder=folder,
+        in_shell=shlex.quote(str(folder)),
+        in_python=json.dumps(str(folder), ensure_ascii=False),  # a literal of Python too, in double quotes
         task=_TASKS[problem_type],
         widget=_widget(data["examples"]),
         results=_results(summary, problem_type),
@@ -131,9 +135,14 @@ def model_card(folder: Path, summary: Mapping[str, Any]) -> str:
 
 
 def _widget(examples: list[str]) -> str:
-    """Texts to try, as the Hugging Face hub shows them; a JSON string is one of YAML's too."""
-    lines = [f"- text: {json.dumps(text, ensure_ascii=False)}\n" for text in examples]
+    """Texts to try, as the Hugging Face hub shows them, in quotation marks that JSON and YAML have in common."""
+    quoted = [_NOT_YAML.sub(_escaped, json.dumps(text, ensure_ascii=False)) for text in examples]
+    lines = [f"- text: {text}\n" for text in quoted]
     return "".join(["widget:\n", *lines]) if lines else ""
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
 
 
 def _results(summary: Mapping[str, Any], problem_type: str) -> str:

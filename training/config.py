@@ -2,6 +2,7 @@
 
 # ruff: noqa: RUF009  (`flag` makes a dataclass field, no shared default)
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -163,8 +164,8 @@ class ModelArguments:
         for name in ("ngram_buckets", "max_bigrams"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must be at least 0, got {getattr(self, name)}")
-        if not self.initial_embedding_std >= 0:  # nan is neither
-            raise InputError(f"initial_embedding_std must be at least 0, got {self.initial_embedding_std}")
+        if not 0 <= self.initial_embedding_std < math.inf:  # nan is neither
+            raise InputError(f"initial_embedding_std must be finite and at least 0, got {self.initial_embedding_std}")
         if self.conv_padding not in ("same", "valid") and not self.conv_padding.isdecimal():
             raise InputError(f"conv_padding must be a number of tokens, same or valid, got {self.conv_padding!r}")
         if self.embedding_mode is None:

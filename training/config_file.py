@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -64,4 +65,5 @@ def _as_arguments(key: str, value: object, action: argparse.Action, path: Path) 
 def _as_text(value: object, action: argparse.Action) -> str:
     if value is False and "no" in (action.choices or ()):
         return "no"  # YAML reads the bare word as false
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    # YAML reads 2024-01-01 as a date, JSON would put a text of it in quotation marks.
+    return str(value) if isinstance(value, str | date) else json.dumps(value, default=str)

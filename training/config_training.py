@@ -24,9 +24,10 @@ LEARNING_RATES = {"adadelta": 1.0}  # its steps have the right size by themselve
 _LEAST = {  # values that a number may have
     **dict.fromkeys(("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"), 1),
     **dict.fromkeys(("dataloader_num_workers", "early_stopping_patience", "seed"), 0),
+    **dict.fromkeys(("num_train_epochs", "weight_decay", "max_grad_norm"), 0),
 }
 _ABOVE_ZERO = ("autotune_minutes", "max_norm")  # where they are given
-_BELOW = {"seed": 2**32, "data_seed": 2**32, "label_smoothing_factor": 1, "num_train_epochs": math.inf}
+_BELOW = {"seed": 2**32, "data_seed": 2**32, "label_smoothing_factor": 1}
 
 _USELESS = {  # flags of transformers, with the value that goes and what the other one would break
     "eval_do_concat_batches": (True, "the metrics look at all logits together"),
@@ -190,6 +191,9 @@ class TextCnnTrainingArguments(TrainingArguments):
 
     def _require_ranges(self) -> None:
         """Raise `InputError` for numbers that only a traceback of transformers or torch would answer."""
+        for name, value in vars(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise InputError(f"{name} must be a finite number, got {value}")
         for name, least in _LEAST.items():
             if getattr(self, name) < least:
                 raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")

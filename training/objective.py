@@ -15,6 +15,7 @@ from training.targets import MULTI, REGRESSION, SINGLE
 # B texts, C classes.
 
 BALANCED = "balanced"
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 class Objective:
@@ -65,13 +66,15 @@ def class_weights(
         weights = len(labels) / (len(names) * counts) if problem_type == SINGLE else (len(labels) - counts) / counts
         weights[weights == 0] = 1  # or else nothing would teach a label that every row has
         return torch.from_numpy(weights.astype(np.float32))
-    given = dict.fromkeys(names, 1.0)
+    given: dict[str, float] = {}
     for entry in asked:
         name, equals, number = entry.rpartition("=")
-        if not equals or name not in given:
+        if not equals or name not in names:
             raise InputError(f"class_weights must be balanced, or CLASS=WEIGHT for classes of the data, got {entry!r}")
+        if name in given:
+            raise InputError(f"class_weights must give each class one weight, got two of {name!r}")
         given[name] = _weight(number, entry)
-    return torch.tensor([given[name] for name in names])
+    return torch.tensor([given.get(name, 1.0) for name in names])
 
 
 def _weight(number: str, entry: str) -> float:
@@ -79,6 +82,6 @@ def _weight(number: str, entry: str) -> float:
         weight = float(number)
     except ValueError:
         weight = -1.0
-    if not 0 <= weight < float("inf"):
-        raise InputError(f"class_weights: a weight must be a number of at least 0, got {entry!r}")
+    if not 0 <= weight <= _LARGEST:
+        raise InputError(f"class_weights: a weight must be a number from 0 to {_LARGEST:.2g}, got {entry!r}")
     return weight

@@ -1,6 +1,5 @@
 """A whole training: the texts prepared, the best epoch kept and measured, the checkpoint written."""
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,7 +30,7 @@ from training.preparation import Prepared, prepare
 from training.report.page import write_report
 from training.report.record import record_files
 from training.subwords import fold_subwords, share_subwords
-from training.summary import summarize
+from training.summary import summarize, to_json
 from training.targets import REGRESSION, SINGLE
 from training.tokens import TokenCache
 from training.trainer import TextCnnTrainer
@@ -150,7 +149,7 @@ def _finish(
     """Write the checkpoint, then its report."""
     extra_files = {
         CARD: model_card(folder.path, summary),
-        SUMMARY: json.dumps(summary, indent=2, ensure_ascii=False) + "\n",
+        SUMMARY: to_json(summary),
         **record,
     }
     with folder.writing("the checkpoint"):

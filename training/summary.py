@@ -1,5 +1,7 @@
 """metrics.json: what was learnt from what, how well, how fast, with which settings and versions."""
 
+import json
+import math
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -29,7 +31,7 @@ def summarize(
     outcome: Mapping[str, float],
     arguments: tuple[DataArguments, ModelArguments, TextCnnTrainingArguments],
 ) -> dict[str, Any]:
-    """The content of metrics.json, ready for `json.dumps`."""
+    """The content of metrics.json, ready for `to_json`."""
     data_arguments, model_arguments, training_arguments = arguments
     return {
         **assessment.measured,
@@ -43,6 +45,19 @@ def summarize(
         },
         "versions": _versions(),
     }
+
+
+def to_json(summary: Mapping[str, Any]) -> str:
+    """The text of metrics.json, where a figure that is no number, such as a loss past all bounds, is null."""
+    return json.dumps(_finite(summary), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _speed(
