@@ -153,17 +153,21 @@ def measure_overload(checkpoint: Path, texts: list[str], seconds: float) -> dict
 
 
 def soak(checkpoint: Path, texts: list[str], seconds: float) -> dict[str, Any]:
-    """A long time at 80 % of the capacity: failures, and memory after the first minute and at the end."""
+    """A long time at 80 % of the capacity: failures, memory and the slowest hundredth, minute by minute."""
     memory: list[float] = []
+    tails: list[float] = []
     with ours(checkpoint).running() as server:
         requests = requests_for([server.body(text) for text in texts])
         rate = SHARE * _capacity(server, requests, 10)
         total, end = Outcome(), time.monotonic() + seconds
         while time.monotonic() < end:
-            total.add(Generator(server.address, requests, len(memory)).open_loop(rate, min(60.0, seconds)))
+            minute = Generator(server.address, requests, len(memory)).open_loop(rate, min(60.0, seconds))
+            total.add(minute)
+            tails.append(percentile_ms(minute.latencies, 99))
             memory.append(server.memory_mb())
-            _note(f"soak: {total.summary()} {memory[-1]} MB")
-    return {"offered_per_s": round(rate, 1), **total.summary(), "memory_mb_by_minute": memory}
+            _note(f"soak: {minute.summary()} {memory[-1]} MB")
+    by_minute = {"p99_ms_by_minute": tails, "memory_mb_by_minute": memory}
+    return {"offered_per_s": round(rate, 1), **total.summary(), **by_minute}
 
 
 def _capacity(server: Server, requests: Sequence[bytes], seconds: float) -> float:

@@ -148,9 +148,6 @@ class TextCnnTrainingArguments(TrainingArguments):
     ddp_find_unused_parameters: bool | None = flag(
         "Whether several processes look for weights without a gradient.", False
     )
-    ddp_broadcast_buffers: bool | None = flag(
-        "Whether several processes send each other what is no weight at every step; it never changes here.", False
-    )
     bf16: bool | None = flag(  # type: ignore[assignment]
         "Whether products are in bfloat16; when absent only those of the filters in the steps of a CPU that has "
         "instructions for them, evaluation and all sums in float32.",
