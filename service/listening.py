@@ -1,6 +1,6 @@
-"""How an API process takes new connections: several in each turn of its loop, one of which uvicorn's listening takes.
+"""How an API process takes new connections: many in a turn of its event loop, of which uvicorn's listening takes one.
 
-A turn of a busy process lasts milliseconds, so that a hundred clients that come at once would wait a second.
+A turn of a busy process lasts milliseconds, so that a hundred clients that come at once would wait for a second.
 """
 
 import asyncio

@@ -6,8 +6,8 @@ import re
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MOST_HEAD_BYTES = 65_536
-_UPGRADE = re.compile(rb"\r\nupgrade(?=:)", re.IGNORECASE)
 HEAD_S = 60.0  # seconds from the connection, or from the first byte of a later head, to its end
+_UPGRADE = re.compile(rb"\r\nupgrade(?=:)", re.IGNORECASE)
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
