@@ -46,7 +46,7 @@ class _DistinctPool:
         distinct, place = input_ids.unique(return_inverse=True)  # (U,), (B, L)
         embedded = functional.pad(network.embed(distinct[None])[0], (0, 0, 0, 1))  # (U+1, D), the last one is blank
         convs = [conv for conv in network.convs if isinstance(conv, nn.Conv1d)]
-        weights = torch.cat([conv.weight.permute(2, 0, 1).flatten(0, 1) for conv in convs])  # (S*F, D)
+        weights = torch.cat([tap for conv in convs for tap in conv.weight.unbind(2)])  # (S*F, D)
         with torch.autocast("cpu", torch.bfloat16, enabled=self._half and network.training):
             table = functional.linear(embedded, weights)  # (U+1, S*F)
         table = table.to(embedded.dtype).view(-1, shape.num_filters)  # ((U+1)*S, F), sums are exact again

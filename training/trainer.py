@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 from transformers import (
@@ -22,6 +23,7 @@ from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer_utils import IntervalStrategy, rotate_checkpoints
 
 from model.errors import InputError
+from training.averaging import average_gradients
 from training.config_training import TextCnnTrainingArguments
 from training.distinct import pool_by_distinct_tokens
 from training.features import TokenTensors
@@ -115,6 +117,13 @@ class TextCnnTrainer(Trainer):
         self._embedding.requires_grad_(True)
         self.optimizer = row_sparse(dense, self._embedding, self.args)
         return self.optimizer
+
+    def _prepare_for_training(self, *arguments: Any) -> tuple[nn.Module, DataLoader[dict[str, Tensor]]]:
+        """The model as it learns: one of several processes averages row-sparse gradients in our way."""
+        model, loader = super()._prepare_for_training(*arguments)  # type: ignore[no-untyped-call]
+        if isinstance(model, DistributedDataParallel) and self._embedding.sparse:
+            model.register_comm_hook(None, average_gradients)
+        return model, loader
 
     def _init_training_state(self, *arguments: Any) -> tuple[int, int]:
         """Where the training stands; the best checkpoint-N is looked for where it is now."""
