@@ -232,8 +232,9 @@ def test_what_cannot_be_made_costs_no_earlier_result(tmp_path: Path, capsys: pyt
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("sparse", ["on", "off"])
 @pytest.mark.parametrize("kind", SchedulerType)
-def test_every_scheduler_of_transformers(tmp_path: Path, kind: SchedulerType) -> None:
+def test_every_scheduler_of_transformers(tmp_path: Path, kind: SchedulerType, sparse: str) -> None:
     floor = {"min_lr": 1e-4}
     needed = {
         "cosine_with_min_lr": floor,
@@ -250,4 +251,6 @@ def test_every_scheduler_of_transformers(tmp_path: Path, kind: SchedulerType) ->
         kind.value,
         "--lr_scheduler_kwargs",
         options,
+        "--sparse_embedding",
+        sparse,
     )

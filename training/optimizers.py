@@ -62,6 +62,11 @@ class RowSparse(Optimizer):
         return [group for part in self._parts.values() for group in part.param_groups]
 
     @property
+    def defaults(self) -> dict[str, Any]:  # type: ignore[override]
+        """Those of `dense`, whose learning rate some schedulers end at a share of."""
+        return self._parts["dense"].defaults
+
+    @property
     def state(self) -> dict[Tensor, Any]:  # type: ignore[override]
         """What both remember of each parameter."""
         return {parameter: state for part in self._parts.values() for parameter, state in part.state.items()}
