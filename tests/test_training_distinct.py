@@ -1,5 +1,6 @@
 """Training by distinct tokens: the gradients of the convolutions, and in use where it is faster."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from model.network_textcnn import TextCnn, TextCnnShape
 from tests.conftest import labelled_texts, train
 from tests.strategies import VOCABULARY, batches, build_network, pad, shapes
 from tests.trainers import trainer_of
-from training import distinct, trainer
+from training import distinct, precision
 from training.distinct import pool_by_distinct_tokens
 
 
@@ -132,15 +133,20 @@ def test_a_training_uses_it_where_the_network_is_linear(
 def test_products_are_in_half_precision_where_that_is_fast_and_not_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def weights(name: str, fast: bool, *flags: str) -> bytes:
-        monkeypatch.setattr(trainer, "half_precision", lambda device: fast)
+    def trained(name: str, fast: bool, *flags: str) -> tuple[bytes, str]:
+        """The weights, and what metrics.json says that the products were in."""
+        monkeypatch.setattr(precision, "half_precision", lambda device: fast)
         (tmp_path / name).mkdir()
         folder = train(tmp_path / name, labelled_texts(), "--num_train_epochs", "1", *flags)
-        return (folder / "model.safetensors").read_bytes()
+        told = json.loads((folder / "metrics.json").read_text())["train"]["precision"]
+        return (folder / "model.safetensors").read_bytes(), told
 
-    slow = weights("slow", False)
-    assert weights("refused", True, "--bf16", "false") == slow
-    assert weights("fast", True) != slow
+    weights, told = trained("slow", False)
+    assert told == "float32"
+    assert trained("refused", True, "--bf16", "false") == (weights, told)
+    fast_weights, told = trained("fast", True)
+    assert told == "bfloat16"
+    assert fast_weights != weights
 
 
 def test_noise_on_the_embeddings_is_drawn_for_each_position(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from training.assessment import Assessment
 from training.config import DataArguments, ModelArguments
 from training.config_training import TextCnnTrainingArguments
 from training.data import TextData
+from training.precision import products_in
 from training.preparation import Prepared
 from training.targets import REGRESSION
 
@@ -71,6 +72,7 @@ def _speed(
         **{name: value for name, value in outcome.items() if name.startswith("step_")},  # on the device
         "processes": arguments.world_size,
         "device": str(arguments.device),
+        "precision": products_in(arguments),
         "epochs": state.epoch,
         "best_epoch": best[0] if best else None,
         "steps": state.global_step,

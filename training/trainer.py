@@ -32,7 +32,7 @@ from training.metrics import metrics_for
 from training.objective import Objective
 from training.optimizers import MaxNorm, choose_row_sparse, clip_row_sparse, own_optimizer, row_sparse
 from training.output import STAGING, STATE, OutputFolder, best_so_far
-from training.precision import half_precision
+from training.precision import products_in
 from training.preparation import Prepared
 from training.progress import ProgressLines
 from training.steps import StepClock, StepTimes
@@ -66,8 +66,7 @@ class TextCnnTrainer(Trainer):
         for table in self._embedding.modules():  # DDP asks each of them, that of the n-grams too
             table.sparse = is_sparse  # type: ignore[assignment]
         if not args.torch_compile:  # which cannot trace a number of tokens that only the batch tells
-            half = half_precision(args.device) if args.bf16 is None else args.bf16
-            pool_by_distinct_tokens(prepared.network.network, half)
+            pool_by_distinct_tokens(prepared.network.network, products_in(args) == "bfloat16")
         if args.max_norm is not None:
             self.add_callback(MaxNorm(prepared.network.network.classifier, args.max_norm))
         self.clock = StepClock(args.device, args.world_size)
