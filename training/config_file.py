@@ -30,7 +30,8 @@ def read_config_file(path: Path, parser: argparse.ArgumentParser) -> list[str]:
 
 def _read_mapping(path: Path) -> dict[Any, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content, tree = yaml.safe_load(text), yaml.compose(text, yaml.SafeLoader)
     except OSError as error:
         raise InputError(f"config: cannot read {str(path)!r}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -39,6 +40,12 @@ def _read_mapping(path: Path) -> dict[Any, Any]:
         return {}
     if not isinstance(content, dict):
         raise InputError(f"{path}: must hold `key: value` lines, got a {type(content).__name__}")
+    first: dict[str, int] = {}  # the line of each key, of which YAML keeps the last
+    for key, _ in tree.value:
+        line = key.start_mark.line + 1
+        if key.value in first:
+            raise InputError(f"{path}: {key.value} must be given once, got it in lines {first[key.value]} and {line}")
+        first[key.value] = line
     return content
 
 
