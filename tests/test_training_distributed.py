@@ -65,6 +65,21 @@ def test_two_processes_learn_what_one_does_with_twice_the_batch(tmp_path: Path) 
     assert done.stderr.count("max_length 16 tokens") == 1
 
 
+def test_two_processes_learn_row_by_row_what_one_does(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    rows = labelled_texts()[:143]
+    file = str(write_json_lines(tmp_path / "texts.jsonl", rows))
+    flags: tuple[str, ...] = ("--train_file", file, "--validation_file", file, "--sparse_embedding", "on")
+    flags += ("--bf16", "false", "--dropout", "0", "--adam_epsilon", "1e-3", "--gradient_accumulation_steps", "2")
+    whole = train(tmp_path / "one", rows, *flags, "--per_device_train_batch_size", "20")
+    done = torchrun(tmp_path / "two", *flags, "--per_device_train_batch_size", "10")
+    assert done.returncode == 0, done.stderr
+    expected, found = (load_file(folder / "model.safetensors") for folder in (whole, tmp_path / "two" / "checkpoint"))
+    for name, tensor in expected.items():
+        assert allclose(found[name], tensor, atol=TOLERANCE), (name, (found[name] - tensor).abs().max())
+
+
 def test_a_process_whose_share_of_the_last_step_is_empty(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
