@@ -147,6 +147,10 @@ def test_products_are_in_half_precision_where_that_is_fast_and_not_refused(
     fast_weights, told = trained("fast", True)
     assert told == "bfloat16"
     assert fast_weights != weights
+    for name, flags in {"dropped": ("--embedding_dropout", "0.1"), "noisy": ("--neftune_noise_alpha", "5")}.items():
+        convolved = trained(name, True, *flags)  # the steps are no products of distinct tokens
+        assert convolved == trained(f"slow-{name}", False, *flags)
+        assert convolved[1] == "float32"
 
 
 def test_noise_on_the_embeddings_is_drawn_for_each_position(tmp_path: Path) -> None:

@@ -37,7 +37,10 @@ def summarize(
     return {
         **assessment.measured,
         **{name: part for name, part in vars(assessment).items() if name != "measured" and part is not None},
-        "train": _speed(state, outcome, training_arguments),
+        "train": {
+            **_speed(state, outcome, training_arguments),
+            "precision": products_in(training_arguments, prepared.network.config),
+        },
         "data": _data(data, prepared),
         "arguments": {
             "data": asdict(data_arguments),
@@ -72,7 +75,6 @@ def _speed(
         **{name: value for name, value in outcome.items() if name.startswith("step_")},  # on the device
         "processes": arguments.world_size,
         "device": str(arguments.device),
-        "precision": products_in(arguments),
         "epochs": state.epoch,
         "best_epoch": best[0] if best else None,
         "steps": state.global_step,

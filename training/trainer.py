@@ -66,7 +66,7 @@ class TextCnnTrainer(Trainer):
         for table in self._embedding.modules():  # DDP asks each of them, that of the n-grams too
             table.sparse = is_sparse  # type: ignore[assignment]
         if not args.torch_compile:  # which cannot trace a number of tokens that only the batch tells
-            pool_by_distinct_tokens(prepared.network.network, products_in(args) == "bfloat16")
+            pool_by_distinct_tokens(prepared.network.network, products_in(args, prepared.network.config) == "bfloat16")
         if args.max_norm is not None:
             self.add_callback(MaxNorm(prepared.network.network.classifier, args.max_norm))
         self.clock = StepClock(args.device, args.world_size)
@@ -118,7 +118,7 @@ class TextCnnTrainer(Trainer):
         return self.optimizer
 
     def _prepare_for_training(self, *arguments: Any) -> tuple[nn.Module, DataLoader[dict[str, Tensor]]]:
-        """The model as it learns: one of several processes averages row-sparse gradients in our way."""
+        """The model as it learns; in several processes row-sparse gradients are averaged by our hook."""
         model, loader = super()._prepare_for_training(*arguments)  # type: ignore[no-untyped-call]
         if isinstance(model, DistributedDataParallel) and self._embedding.sparse:
             model.register_comm_hook(None, average_gradients)
