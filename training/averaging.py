@@ -9,7 +9,7 @@ from torch.futures import Future
 from training.row_sums import coalesced
 
 
-def average_gradients(group: dist.ProcessGroup | None, bucket: dist.GradBucket) -> Future[Tensor]:  # type: ignore[name-defined]
+def average_gradients(group: None, bucket: dist.GradBucket) -> Future[Tensor]:  # type: ignore[name-defined]
     """A communication hook of `DistributedDataParallel`: the mean of a bucket's gradients over the processes.
 
     torch's own sum of sparse gradients over gloo (2.13) ends in an abort once in a few thousand steps: the two threads
@@ -18,7 +18,7 @@ def average_gradients(group: dist.ProcessGroup | None, bucket: dist.GradBucket) 
     """
     gradient = bucket.buffer()
     if not gradient.is_sparse:
-        return allreduce_hook(group, bucket)  # type: ignore[arg-type]  # None: all processes
+        return allreduce_hook(group, bucket)  # type: ignore[arg-type]  # of all processes
     mean: Future[Tensor] = Future()
     mean.set_result(mean_of_rows(gradient))
     return mean
@@ -28,7 +28,10 @@ def mean_of_rows(gradient: Tensor) -> Tensor:
     """Mean of the sparse gradients (V, D) of all processes, of which each has rows of its own, or none; coalesced."""
     gradient = coalesced(gradient)
     own = gradient.indices()[0], gradient.values()  # (R,), (R, D)
-    counts = [int(count) for count in _gathered(torch.tensor(len(own[0])))]
+    numbers = torch.zeros(dist.get_world_size(), dtype=torch.int64)
+    numbers[dist.get_rank()] = len(own[0])
+    dist.all_reduce(numbers)
+    counts: list[int] = numbers.tolist()
     everyones = [part.new_empty(sum(counts), *part.shape[1:]) for part in own]
     rows, values = everyones
     shares = list(zip(rows.split(counts), values.split(counts), strict=True))
@@ -39,10 +42,3 @@ def mean_of_rows(gradient: Tensor) -> Tensor:
         work.wait()
     values /= len(counts)
     return torch.sparse_coo_tensor(rows[None], values, gradient.shape, check_invariants=False).coalesce()
-
-
-def _gathered(own: Tensor) -> list[Tensor]:
-    """What each process has."""
-    everyones = [torch.empty_like(own) for _ in range(dist.get_world_size())]
-    dist.all_gather(everyones, own)
-    return everyones
