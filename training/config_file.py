@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from model.errors import InputError
+from model.rows import first_repeated
 
 
 def read_config_file(path: Path, parser: argparse.ArgumentParser) -> list[str]:
@@ -40,12 +41,9 @@ def _read_mapping(path: Path) -> dict[Any, Any]:
         return {}
     if not isinstance(content, dict):
         raise InputError(f"{path}: must hold `key: value` lines, got a {type(content).__name__}")
-    first: dict[str, int] = {}  # the line of each key, of which YAML keeps the last
-    for key, _ in tree.value:
-        line = key.start_mark.line + 1
-        if key.value in first:
-            raise InputError(f"{path}: {key.value} must be given once, got it in lines {first[key.value]} and {line}")
-        first[key.value] = line
+    if (twice := first_repeated(key.value for key, _ in tree.value)) is not None:  # YAML would keep the last
+        lines = [str(key.start_mark.line + 1) for key, _ in tree.value if key.value == twice]
+        raise InputError(f"{path}: {twice} must be given once, got it in lines {' and '.join(lines)}")
     return content
 
 
