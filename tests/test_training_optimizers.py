@@ -242,15 +242,5 @@ def test_every_scheduler_of_transformers(tmp_path: Path, kind: SchedulerType, sp
         "warmup_stable_decay": {"num_decay_steps": 5},
     }
     options = json.dumps(needed.get(kind.value, {}))
-    train(
-        tmp_path,
-        labelled_texts(),
-        "--num_train_epochs",
-        "2",
-        "--lr_scheduler_type",
-        kind.value,
-        "--lr_scheduler_kwargs",
-        options,
-        "--sparse_embedding",
-        sparse,
-    )
+    flags = ("--lr_scheduler_type", kind.value, "--lr_scheduler_kwargs", options, "--sparse_embedding", sparse)
+    train(tmp_path, labelled_texts(), "--num_train_epochs", "2", *flags)
