@@ -1,16 +1,13 @@
-"""Command lines made of dataclasses, with one sentence on stderr for a user's mistake."""
+"""Command lines made of dataclasses."""
 
 import difflib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from transformers.hf_argparser import HfArgumentParser
 
 from .errors import InputError
-
-EXIT_MISTAKE = 2  # the user gave something wrong
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 class ArgumentParser(HfArgumentParser):
@@ -36,15 +33,3 @@ class ArgumentParser(HfArgumentParser):
     def _suggestion(self, argument: str) -> str:
         close = difflib.get_close_matches(argument.split("=")[0], self._option_string_actions, n=1)
         return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def run(command: Callable[[], None]) -> int:
-    """Exit status of `command`: 0, or 2 with the sentence of its `InputError` on stderr, or 130 when interrupted."""
-    try:
-        command()
-    except InputError as mistake:
-        print(f"error: {mistake}", file=sys.stderr)
-        return EXIT_MISTAKE
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    return 0

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .checkpoint import read_config, read_network
-from .cli import ArgumentParser, run
+from .cli import ArgumentParser
+from .command import run
 from .errors import InputError
 from .network_textcnn import TextCnn
 

@@ -10,6 +10,8 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+from model.command import run
+
 if TYPE_CHECKING:
     from model.options import InferenceOptions
 
@@ -19,18 +21,18 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None, load: "Callable[..., Classifier] | None" = None) -> int:
-    """Serve until a signal; the exit status: 0, 1 for a failure of the service, 2 for a user's mistake.
+    """Serve until a signal; the exit status: 0, 1 for a failure of the service, else as `model.command` has it.
 
     `load` makes the workers' classifiers, by default `service.worker.load_classifier`.
     """
-    from model.cli import ArgumentParser, run
-    from model.options import InferenceOptions
-
-    from .config import Limits, ServiceArguments
-
     statuses = []
 
     def command() -> None:
+        from model.cli import ArgumentParser
+        from model.options import InferenceOptions
+
+        from .config import Limits, ServiceArguments
+
         arguments, limits, options = ArgumentParser([ServiceArguments, Limits, InferenceOptions]).parse(argv)
         statuses.append(serve(arguments, limits, options, _print_at_once, load))
 

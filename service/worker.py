@@ -17,6 +17,7 @@ import numpy as np
 from litserve import LitAPI
 from litserve.loops import LitLoop
 
+from model.command import EXIT_MISTAKE
 from model.errors import InputError
 from model.options import InferenceOptions
 
@@ -26,7 +27,6 @@ from .served import Served
 from .wire import FrameReader, Hello, decode_task, encode_answer, encode_hello, frame
 
 EXIT_FAILURE = 1
-EXIT_MISTAKE = 2  # the user gave something wrong: a checkpoint or a device
 _CHUNK = 1 << 18  # bytes read at once
 _SHADOW_NICENESS = 10  # a processor that those who answer want gives it a tenth of what it gives them
 _logger = logging.getLogger(__name__)

@@ -1,7 +1,5 @@
 """A mistake costs the user one sentence, and nothing is written."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -104,19 +102,3 @@ def test_mistakes_cost_one_sentence(
     assert not any("Traceback" in note or "usage" in note for note in notes)
     assert out == ""
     assert not Path("out").exists()
-
-
-@pytest.mark.parametrize("module", ["transformers", "training.data"])
-def test_an_interruption_while_modules_load_is_quiet(module: str) -> None:
-    program = (
-        "import sys\n"
-        "class Interruption:\n"
-        "    def find_spec(self, name, *_):\n"
-        f"        if name == {module!r}:\n"
-        "            raise KeyboardInterrupt\n"
-        "sys.meta_path.insert(0, Interruption())\n"
-        "from training.__main__ import main\n"
-        "sys.exit(main(['--train_file', 'x.csv', '--output_dir', 'out']))\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

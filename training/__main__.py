@@ -10,18 +10,13 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-_INTERRUPTED = 130  # as in `model.cli`, which takes seconds to import
+from model.command import run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train with the arguments of a command line; exit status 0, 2 for a user's mistake, 130 when interrupted."""
-    try:
-        from model.cli import run  # here, so that Ctrl-C in the seconds of imports is as quiet as later
-
-        with _notes_on_stderr(), _threads_without_tracebacks():
-            return run(lambda: _train(argv))
-    except KeyboardInterrupt:
-        return _INTERRUPTED
+    with _notes_on_stderr(), _threads_without_tracebacks():
+        return run(lambda: _train(argv))
 
 
 def _train(argv: Sequence[str] | None) -> None:

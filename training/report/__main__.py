@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.cli import ArgumentParser, run
+from model.command import run
 from model.errors import InputError
 from training.flags import flag
 
@@ -33,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _report(argv: Sequence[str] | None) -> None:
+    from model.cli import ArgumentParser
+
     parser = ArgumentParser([ReportArguments], prog="textcnn-report", description="Write report.html.")
     (arguments,) = parser.parse(argv)
     from training.report.comparison import compare  # five seconds of imports that no mistake should wait for

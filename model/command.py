@@ -1,0 +1,25 @@
+"""What every command of ours ends with: an exit status, and one sentence on stderr for a user's mistake.
+
+Imports next to nothing, so that a command which imports the rest within `run` is as quiet on Ctrl-C in the seconds that
+this takes as it is later.
+"""
+
+import sys
+from collections.abc import Callable
+
+from .errors import InputError
+
+EXIT_MISTAKE = 2  # the user gave something wrong
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+def run(command: Callable[[], None]) -> int:
+    """Exit status of `command`: 0, or 2 with the sentence of its `InputError` on stderr, or 130 when interrupted."""
+    try:
+        command()
+    except InputError as mistake:
+        print(f"error: {mistake}", file=sys.stderr)
+        return EXIT_MISTAKE
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return 0
