@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from torch.optim import SGD, Adadelta, Adam, AdamW, Optimizer, RMSprop, SparseAdam
+from torch.optim import SGD, Adadelta, Adagrad, Adam, AdamW, Optimizer, RMSprop, SparseAdam
 from transformers import SchedulerType
 
 from model.errors import InputError
@@ -128,6 +128,9 @@ def test_row_sparse_updates_are_chosen_where_they_pay() -> None:
         (["--optim", "adam", "--adam_beta1", "0.8"], Adam, {"betas": (0.8, 0.999), "lr": 0.002}),
         (["--optim", "adadelta"], Adadelta, {"lr": 1.0, "rho": 0.95}),
         (["--optim", "adadelta", "--optim_args", "rho=0.1, eps=1"], Adadelta, {"lr": 1.0, "rho": 0.1, "eps": 1.0}),
+        (["--optim", "sgd", "--optim_args", "dampening=0.1"], SGD, {"dampening": 0.1}),
+        (["--optim", "rmsprop", "--optim_args", "alpha=0.9,centered=true"], RMSprop, {"alpha": 0.9, "centered": True}),
+        (["--optim", "adagrad", "--optim_args", "lr_decay=0.1,eps=1"], Adagrad, {"lr_decay": 0.1, "eps": 1.0}),
         ([], AdamW, {"lr": 0.002, "fused": True}),
     ],
 )
@@ -147,6 +150,7 @@ def test_plain_flags_choose_the_optimizer(flags: list[str], kind: type[Optimizer
         (["--optim", "adadelta", "--optim_args", "rh=0.1"], "optim_args: adadelta takes rho, eps, got 'rh'"),
         (["--optim", "adam", "--optim_args", "eps=1"], "optim_args: adam has --adam_beta1, .* instead, got 'eps'"),
         (["--optim_args", "eps=1"], "optim_args: adamw_torch_fused has --adam_beta1, .* instead, got 'eps'"),
+        (["--optim", "sgd", "--optim_args", "rho=1"], "sgd takes momentum, dampening, nesterov, got 'rho'"),
         (["--max_norm", "0"], "max_norm must be above 0, got 0.0"),
     ],
 )

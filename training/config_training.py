@@ -44,6 +44,9 @@ _USELESS = {  # flags of transformers, with the value that goes and what the oth
 _OPTIM_ARGS = {  # what optim_args may set, for optimizers that would not say what they do not know
     **dict.fromkeys(("adam", "adamw_torch", "adamw_torch_fused"), ()),  # adam_beta1, ... are flags
     "adadelta": ("rho", "eps"),
+    "sgd": ("momentum", "dampening", "nesterov"),  # the decay of weights is a flag
+    "rmsprop": ("momentum", "alpha", "eps", "centered"),
+    "adagrad": ("lr_decay", "eps"),
 }
 
 
