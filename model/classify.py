@@ -26,7 +26,9 @@ class ClassifyArguments:
     checkpoint: str = field(metadata={"help": "Folder that textcnn-train wrote, or hf://organisation/name."})
     input: str | None = field(
         default=None,
-        metadata={"help": ".csv, .tsv, .jsonl or .parquet, else one text a line; .gz too; a folder; - for stdin."},
+        metadata={
+            "help": ".csv, .tsv, .jsonl, .ndjson or .parquet, else one text a line; .gz too; a folder; - for stdin."
+        },
     )
     output: str | None = field(
         default=None,

@@ -23,13 +23,14 @@ class ArgumentParser(HfArgumentParser):
     def parse(self, argv: Sequence[str] | None) -> tuple[Any, ...]:
         """One instance per dataclass; raises `InputError` for an unknown flag or a value of the wrong type."""
         arguments = sys.argv[1:] if argv is None else list(argv)
-        *instances, unknown = self.parse_args_into_dataclasses(
-            arguments, return_remaining_strings=True, look_for_args_file=False
-        )
-        if unknown:
+        _, unknown = self.parse_known_args(arguments)
+        if unknown:  # before the values are looked at: what is missing may be what is misspelt
             raise InputError(f"unknown argument {unknown[0]!r}{self._suggestion(unknown[0])}")
-        return tuple(instances)
+        instances: tuple[Any, ...] = self.parse_args_into_dataclasses(arguments, look_for_args_file=False)
+        return instances
 
     def _suggestion(self, argument: str) -> str:
-        close = difflib.get_close_matches(argument.split("=")[0], self._option_string_actions, n=1)
+        given, known = argument.split("=")[0], list(self._option_string_actions)
+        begun = [option for option in known if option.startswith(given)]
+        close = begun or difflib.get_close_matches(given, known, n=1)
         return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,4 +1,9 @@
-"""The exception that stands for a user's mistake, and the one for a disk that does not take what is written."""
+"""A user's mistake, and a disk that does not take what is written: their exceptions, and how a message shows values."""
+
+from collections.abc import Sequence
+
+_LISTED = 10  # names in a message
+_SHOWN = 60  # characters of each
 
 
 class InputError(ValueError):
@@ -7,3 +12,18 @@ class InputError(ValueError):
 
 class UnwritableError(InputError):
     """A folder that cannot be written: what a user can mend and go on from, whatever the settings."""
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names for a message, which is a sentence however many and long they are.
+
+    >>> listed(["spam", "ham"])
+    "'spam', 'ham'"
+    """
+    return ", ".join([*map(shown, names[:_LISTED]), *(["..."] if len(names) > _LISTED else [])])
+
+
+def shown(value: object) -> str:
+    """A value for a message, cut where it is long."""
+    text = "null" if value is None else repr(value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."

@@ -1,9 +1,30 @@
-"""fastText's way to write predictions, for programs that read its `predict-prob`."""
+"""fastText's way to write labels before texts, and predictions, for programs that read its `predict-prob`."""
+
+import re
 
 from .errors import InputError
 from .prediction import Prediction
 
 PREFIX = "__label__"
+_LABEL = re.compile(rf"(?<![^ \t\v\f\r\0]){PREFIX}([^ \t\v\f\r\0]*)[ \t\v\f\r\0]*")  # its own white space
+
+
+def without_labels(line: str) -> str:
+    """The text of a line.
+
+    >>> without_labels("__label__refund where is my __label__money money?")
+    'where is my money?'
+    """
+    return _LABEL.sub("", line).strip()
+
+
+def labels_of(line: str) -> list[str]:
+    """The labels of a line, which may stand anywhere in it.
+
+    >>> labels_of("__label__refund where is my __label__money money?")
+    ['refund', 'money']
+    """
+    return _LABEL.findall(line)
 
 
 def fasttext_line(prediction: Prediction, top_k: int | None) -> str:

@@ -17,7 +17,7 @@ from .resumption import require_made_by
 from .rows import first_repeated
 from .scoring import ScoringOptions, run_of, score_file
 
-READ = (".csv", ".tsv", ".jsonl", ".parquet", ".txt")  # .gz may follow
+READ = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".txt")  # .gz may follow
 WRITTEN = (".csv", ".jsonl")
 RECORDS = ".runs"  # folder beside the outputs, of a file each that tells what made the output
 
@@ -79,7 +79,7 @@ def score_folder(job: Job, source: Path, target: Path, tell: Callable[[str], Non
     """
     if source.resolve() == target.resolve():
         raise InputError(f"output must be another folder than the input, got {str(target)!r}")
-    files = [path for path in sorted(source.iterdir()) if _is_of(path, READ)]
+    files = [path for path in sorted(source.iterdir()) if _is_of(path, READ) and path.name[0] != "."]
     if not files:
         raise InputError(f"input {str(source)!r} holds no file that ends in {', '.join(READ)}, .gz may follow")
     targets = [target / _target_name(path) for path in files]

@@ -4,8 +4,8 @@ Files may be larger than the memory. What is wrong with a single row is told ins
 """
 
 import codecs
-import csv
 import gzip
+import io
 import json
 import shutil
 import sys
@@ -19,7 +19,9 @@ from typing import IO, Any, NamedTuple, TypeVar
 
 from pydantic_core import from_json
 
-from .errors import InputError
+from .delimited import Record, quoting_of_tsv, records
+from .errors import InputError, listed
+from .fasttext import PREFIX, without_labels
 
 Item = TypeVar("Item", bound=Hashable)
 
@@ -28,7 +30,7 @@ Item = TypeVar("Item", bound=Hashable)
 class Row:
     """A text, and the columns that it stands in; None where the file has nothing but texts."""
 
-    number: int  # 1-based line on which it ends, or row of a Parquet file
+    number: int  # 1-based line on which it begins, or row of a Parquet file
     text: str
     columns: dict[str, Any] | None
 
@@ -54,9 +56,9 @@ class Table(NamedTuple):
 def read_table(name: str, text_column: str) -> Table:
     """Rows of a file, or of standard input for "-"; its ending tells its kind, .gz may follow.
 
-    .csv and .tsv begin with the names of the columns; .jsonl has an object a line; .parquet needs pyarrow. Any other
-    file has one text a line. Raises `InputError`, here or at a row, when the file is missing, broken or has no such
-    column.
+    .csv and .tsv begin with the names of the columns; .jsonl and .ndjson have an object a line; .parquet needs pyarrow.
+    Any other file has one text a line, less its labels if it begins with one, as fastText's do. Raises `InputError`,
+    here or at a row, when the file is missing, broken, has no such column or the ending of what cannot be read.
     """
     parts = _read(name, text_column)
     return Table(next(parts), parts)
@@ -68,7 +70,11 @@ _Parts = Iterator[Any]  # of a `Table`: its columns, then each of its rows
 def _read(name: str, text_column: str) -> _Parts:
     endings = [ending.lower() for ending in Path(name).suffixes]
     is_compressed = endings[-1:] == [".gz"]
-    parse = _PARSERS.get("".join(endings[:-1][-1:] if is_compressed else endings[-1:]), _texts)
+    ending = "".join(endings[:-1][-1:] if is_compressed else endings[-1:])
+    if ending in _UNREAD:
+        kinds = ", ".join(_PARSERS)
+        raise InputError(f"input must end in {kinds}, .gz may follow, or have a text a line, got {name!r}")
+    parse = _PARSERS.get(ending, _texts)
     try:
         with _open(name, is_compressed) as file:
             yield from parse(file, text_column)
@@ -98,9 +104,12 @@ def _open(name: str, is_compressed: bool) -> Iterator[IO[bytes]]:
 
 def _texts(file: IO[bytes], text_column: str) -> _Parts:
     yield None
+    is_labelled = False
     for number, line in enumerate(_without_mark(file), 1):
+        is_labelled = is_labelled or (number == 1 and line.startswith(PREFIX.encode()))
         try:
-            yield Row(number, line.rstrip(b"\r\n").decode(), None)
+            text = line.rstrip(b"\r\n").decode()
+            yield Row(number, without_labels(text) if is_labelled else text, None)
         except UnicodeDecodeError as error:
             yield BadRow(number, f"is not UTF-8 (byte 0x{error.object[error.start]:02x})")
 
@@ -127,33 +136,49 @@ def _parse_json(line: bytes) -> Any:
         return json.loads(line.decode())
 
 
-def _delimited(delimiter: str) -> Callable[[IO[bytes], str], _Parts]:
-    def parse(file: IO[bytes], text_column: str) -> _Parts:
-        csv.field_size_limit(sys.maxsize)  # the default cuts off at 128 KiB
-        lines = (line.decode(errors="surrogateescape") for line in _without_mark(file))
-        reader = csv.reader(lines, delimiter=delimiter, strict=True)
-        try:
-            header = next(reader, [])
-        except csv.Error as error:
-            raise TableError(f"has a broken header ({error})") from None
-        _require(text_column, header)
-        yield header
-        while True:
-            try:
-                cells = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield BadRow(reader.line_num, f"has broken quoting ({error})")
-                continue
-            if cells and len(cells) != len(header):
-                yield BadRow(reader.line_num, f"has {len(cells)} fields where the header has {len(header)}")
-            elif cells and not is_unicode("".join(cells)):
-                yield BadRow(reader.line_num, "is not UTF-8")
-            elif cells:  # a blank line has none
-                yield _row(reader.line_num, dict(zip(header, cells, strict=True)), text_column)
+def _csv(file: IO[bytes], text_column: str) -> _Parts:
+    yield from _delimited(records(_decoded(file), ","), text_column)
 
-    return parse
+
+def _tsv(file: IO[bytes], text_column: str) -> _Parts:
+    def lines() -> Iterator[str]:
+        file.seek(0)
+        return _decoded(file)
+
+    quoting = quoting_of_tsv(lines)
+    yield from _delimited(records(lines(), "\t", quoting), text_column)
+
+
+def _decoded(file: IO[bytes]) -> Iterator[str]:
+    """Lines that may end as on any system; lone surrogates stand for what is not UTF-8."""
+    text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
+    try:
+        for line in text:  # noqa: UP028  (`yield from` would close the file along with this generator)
+            yield line
+    finally:
+        if not file.closed:
+            text.detach()  # or else it would close the file
+
+
+def _delimited(found: Iterator[Record], text_column: str) -> _Parts:
+    first = next(found, None)
+    if first is None:
+        raise TableError("is empty")
+    if first.fault is not None:
+        raise TableError(f"has a broken header ({first.fault})")
+    header = first.cells
+    _require(text_column, header)
+    yield header
+    for record in found:
+        cells, span = record.cells, f" up to line {record.last}" if record.last > record.first else ""
+        if record.fault is not None:
+            yield BadRow(record.first, f"has broken quoting{span} ({record.fault})")
+        elif len(cells) != len(header):
+            yield BadRow(record.first, f"has {len(cells)} fields{span} where the header has {len(header)}")
+        elif not is_unicode("".join(cells)):
+            yield BadRow(record.first, "is not UTF-8")
+        else:
+            yield _row(record.first, dict(zip(header, cells, strict=True)), text_column)
 
 
 def _parquet(file: IO[bytes], text_column: str) -> _Parts:
@@ -201,11 +226,10 @@ def _row(number: int, columns: Any, text_column: str) -> Row | BadRow:
 
 
 def _require(text_column: str, header: list[str]) -> None:
-    if text_column not in header:
-        found = ", ".join(header).encode(errors="replace").decode()
-        raise TableError(f"has no column {text_column!r}; found {found} (choose with --text_column)")
     if not is_unicode("".join(header)):
         raise TableError("has a header that is not UTF-8")
+    if text_column not in header:
+        raise TableError(f"has no column {text_column!r}; found {listed(header)} (choose with --text_column)")
     if (twice := first_repeated(header)) is not None:
         raise TableError(f"has the column {twice!r} twice")
 
@@ -241,8 +265,11 @@ def _without_mark(lines: IO[bytes]) -> Iterator[bytes]:
 
 
 _PARSERS: dict[str, Callable[[IO[bytes], str], _Parts]] = {
-    ".csv": _delimited(","),
-    ".tsv": _delimited("\t"),
+    ".csv": _csv,
+    ".tsv": _tsv,
     ".jsonl": _json_lines,
+    ".ndjson": _json_lines,
     ".parquet": _parquet,
 }
+# Of files that have no text a line, though some can be read as if they had.
+_UNREAD = (".json", ".xls", ".xlsx", ".ods", ".feather", ".arrow", ".orc", ".zip", ".zst", ".bz2", ".xz", ".7z", ".tar")

@@ -172,7 +172,7 @@ def _is_csv(source: str, target: Path, options: ScoringOptions) -> bool:
         return False
     if _kind(target) != ".csv":
         raise InputError(f"output must end in .jsonl or .csv, .gz may follow, got {str(target)!r}")
-    if _kind(Path(source)) == ".jsonl":
+    if _kind(Path(source)) in (".jsonl", ".ndjson"):
         raise InputError(f"output must end in .jsonl for such an input, whose rows may differ, got {str(target)!r}")
     return True
 

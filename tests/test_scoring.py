@@ -78,6 +78,29 @@ def test_whoever_reads_may_stop(folder: Path, tmp_path: Path) -> None:
     assert running.returncode == 0
 
 
+def test_the_labels_of_fasttext_files_are_no_text(folder: Path, tmp_path: Path) -> None:
+    source = write(tmp_path / "in.train", b"__label__a one two\nthree __label__b four\nno label\n")
+    assert classify(folder, source, tmp_path / "out.jsonl") == 0
+    assert [row["text"] for row in read(tmp_path / "out.jsonl")] == ["one two", "three four", "no label"]
+    assert classify(folder, write(tmp_path / "in.txt", b"a __label__b c\n"), tmp_path / "plain.jsonl") == 0
+    assert [row["text"] for row in read(tmp_path / "plain.jsonl")] == ["a __label__b c"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("in.csv", b"id,text\r1,a\r2,b\r"),
+        ("in.tsv", b"\n\nid\ttext\n1\ta\n2\tb\n"),
+        ("in.ndjson", b'{"text":"a"}\n{"text":"b"}'),
+    ],
+)
+def test_other_ends_of_lines_blank_ones_and_other_names(
+    folder: Path, tmp_path: Path, name: str, content: bytes
+) -> None:
+    assert classify(folder, write(tmp_path / name, content), tmp_path / "out.jsonl") == 0
+    assert [row["text"] for row in read(tmp_path / "out.jsonl")] == ["a", "b"]
+
+
 def test_an_empty_file_has_no_texts(folder: Path, tmp_path: Path) -> None:
     for name in ("in.txt", "in.jsonl"):
         assert classify(folder, write(tmp_path / name, b""), tmp_path / f"{name}.jsonl") == 0
@@ -181,15 +204,22 @@ def test_bad_rows_are_told_with_their_lines_and_skipped_or_end_it(
             "in.csv",
             "out.csv",
             ("--text_column", "body"),
-            "has no column 'body'; found id, text (choose with --text_column)",
+            "has no column 'body'; found 'id', 'text' (choose with --text_column)",
         ),
         ("in.csv", "out.csv", ("--ray", "true"), "ray needs a folder as --input"),
         ("in.parquet", "out.csv", (), "is no Parquet file"),
         ("in.csv.gz", "out.csv", (), "cannot be read (Not a gzipped file"),
-        ("old_mac.csv", "out.csv", (), "has a broken header (new-line character seen in unquoted field"),
         ("quoting.csv", "out.csv", (), "has a broken header ("),
         ("latin.csv", "out.jsonl", (), "has a header that is not UTF-8"),
-        ("latin.csv", "out.csv", ("--text_column", "t"), "has no column 't'; found text, caf?"),
+        ("utf16.csv", "out.csv", (), "has a header that is not UTF-8"),
+        ("empty.csv", "out.csv", (), "is empty"),
+        (
+            "sheet.xlsx",
+            "out.csv",
+            (),
+            "input must end in .csv, .tsv, .jsonl, .ndjson, .parquet, .gz may follow, or have",
+        ),
+        ("page.json.gz", "out.csv", (), "or have a text a line, got"),
         ("twice.csv", "out.csv", (), "has the column 'id' twice"),
         ("scored.csv", "out.csv", (), "column 'predicted_label' of the input has the name of a result; rename it"),
         (".", "in.csv", (), "must be a folder that can be written (Not a directory)"),
@@ -206,7 +236,8 @@ def test_mistakes_are_one_sentence(
 ) -> None:
     for name in ("in.csv", "in.parquet", "in.csv.gz"):
         (tmp_path / name).write_text("id,text\n1,a\n")
-    (tmp_path / "old_mac.csv").write_bytes(b"id,text\r1,a\r")
+    (tmp_path / "utf16.csv").write_bytes("id,text\n1,a\n".encode("utf-16"))
+    (tmp_path / "empty.csv").write_bytes(b"\n")
     (tmp_path / "quoting.csv").write_bytes(b'"te"xt,id\na,1\n')
     (tmp_path / "latin.csv").write_bytes("text,café\na,1\n".encode("latin-1"))
     (tmp_path / "twice.csv").write_bytes(b"id,text,id\n1,a,2\n")

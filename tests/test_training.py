@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 
 from model.classifier import TextClassifier
 from tests.conftest import TINY, labelled_texts, multi_labelled_texts, train, write_json_lines
+from training.__main__ import _table
 from training.card import model_card
 from training.config import parse
 from training.config_training import TextCnnTrainingArguments
@@ -267,3 +268,11 @@ def test_training_draws_from_the_rows_that_were_not_held_out(tmp_path: Path) -> 
     assert (splits["train"]["texts"], splits["validation"]["texts"]) == (130, 14)
     assert splits["validation"]["source"] == f"held out of {file}"
     assert "test" not in summary
+
+
+def test_columns_of_the_table_stay_apart_however_wide_their_figures_are() -> None:
+    figures = {"mse": 59350055830.7779, "r2": -0.5}
+    summary = {"validation": figures, "data": {"splits": {"validation": {"texts": 24}}}}
+    head, row = _table(summary).splitlines()
+    assert row.split() == ["validation", "24", "59350055830.7779", "-0.5000"]
+    assert len(head) == len(row)

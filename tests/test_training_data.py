@@ -77,9 +77,14 @@ def test_several_classes_are_held_out_by_the_rarest() -> None:
 
 
 def test_too_few_rows_to_hold_out() -> None:
-    message = r"rows: 20 rows \(different texts: 2\) are too few to hold out validation rows"
+    message = (
+        "rows: every label stands beside one text alone, so no validation rows can be held out; got the labels 'a', 'b'"
+    )
     with pytest.raises(InputError, match=message):
         hold_out(Split("rows", ["x", "y"] * 10, ["a", "b"] * 10), 0.1, 0)
+    message = r"rows: 3 rows \(different texts: 2\) are too few to hold out validation rows"
+    with pytest.raises(InputError, match=message):
+        hold_out(Split("rows", ["x", "y", "y"], ["a", "a", "a"]), 0.1, 0)
 
 
 def test_held_out_rows_know_where_they_stood() -> None:
@@ -113,6 +118,15 @@ def test_numbers_pose_a_regression_and_it_is_said(tmp_path: Path, caplog: pytest
     data = load(tmp_path, [{"text": f"text {number}", "label": number / 2} for number in range(40)])
     assert (data.problem_type, data.labels) == ("regression", ["label"])
     assert "'label' holds numbers: regression" in caplog.text
+
+
+def test_classes_that_differ_in_case_alone_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "training")
+    assert len(load(tmp_path, labelled_texts()).labels) == 3
+    assert "two classes" not in caplog.text
+    rows = [{"text": f"text {number}", "label": ["ham", "spam", "Spam "][number % 3]} for number in range(60)]
+    assert load(tmp_path, rows).labels == ["Spam ", "ham", "spam"]
+    assert "'Spam ' and 'spam' are two classes: labels are taken as they stand" in caplog.text
 
 
 def test_a_cell_that_makes_classes_of_numbers_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -142,7 +142,7 @@ def test_field_longer_than_the_csv_module_allows(tmp_path: Path) -> None:
         ("data.parquet", b"PAR1 not really", "data.parquet: broken Parquet"),
         ("data.csv.gz", b"text,label\na,b\n", "data.csv.gz: broken or cut off gzip"),
         ("data.csv.gz", gzip.compress(b"text,label\na,b\n")[:-9], "data.csv.gz: broken or cut off gzip"),
-        ("data.xlsx", b"PK", "data.xlsx: unknown kind of file; must end in .csv, .tsv, .jsonl, .parquet"),
+        ("data.xlsx", b"PK", "data.xlsx: unknown kind of file; must end in .csv, .tsv, .jsonl, .ndjson, .parquet"),
         ("data.gz", gzip.compress(b"plain words"), "data.gz: unknown kind of file"),
         ("data.txt", b"words without __label__a", "data.txt: unknown kind of file; must end in .csv"),
         ("data.txt", b"__label__a\xff", "data.txt: not UTF-8: byte 0xff at offset 10, line 1"),

@@ -164,3 +164,7 @@ def test_wrong_labels_are_named(values: list[Any], problem_type: str, untyped: b
     with pytest.raises(InputError) as caught:
         read_targets(table(values, untyped=untyped), "label", problem_type)
     assert str(caught.value) == message
+
+
+def test_the_order_of_classes_is_one_order_whatever_the_set() -> None:
+    assert class_names(["0", "-0", "10", "9"]) == class_names(["9", "10", "-0", "0"]) == ["-0", "0", "9", "10"]

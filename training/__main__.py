@@ -49,24 +49,27 @@ def _table(summary: Mapping[str, Any]) -> str:
     """Rows are splits, columns metrics."""
     splits = [split for split in ("validation", "test") if split in summary]
     names = list(summary["validation"])
-    lines = [f"{'':<12}{'texts':>8}" + "".join(f"{name:>12}" for name in names)]
+    rows = [["", "texts", *names]]
     for split in splits:
         texts = summary["data"]["splits"][split]["texts"]
-        lines.append(f"{split:<12}{texts:>8}" + "".join(f"{summary[split][name]:>12.4f}" for name in names))
-    return "\n".join(lines)
+        rows.append([split.ljust(len("validation")), str(texts), *(f"{summary[split][name]:.4f}" for name in names)])
+    return _aligned(rows)
 
 
 def _trials(trials: Sequence[Mapping[str, Any]]) -> str:
     """Rows are the trials of a search, columns their settings, metric and seconds."""
-    rows = [list(trials[0]), *([_cell(value) for value in trial.values()] for trial in trials)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return _aligned([list(trials[0]), *([_cell(value) for value in trial.values()] for trial in trials)])
 
 
 def _cell(value: object) -> str:
     if value is None:  # a trial whose settings make no training
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ class DataArguments:
     _argument_group_name: ClassVar[str] = "data"
 
     train_file: Files = flag(
-        "Files of training texts (.csv, .tsv, .jsonl, .parquet or fastText's, plain or .gz), folders of them, or "
+        "Files of training texts (.csv, .tsv, .jsonl, .ndjson, .parquet or fastText's, plain or .gz), folders of them, or "
         "patterns such as 'shards/*.jsonl'; so for every flag of files."
     )
     validation_file: Files = flag("Files that decide which epoch is best; without them a share of the training files.")
@@ -70,6 +70,8 @@ class DataArguments:
     def __post_init__(self) -> None:
         if (self.train_file is None) == (self.dataset is None):
             raise InputError("train_file: give either --train_file FILE or --dataset NAME")
+        if self.text_column == self.label_column:
+            raise InputError(f"label_column must be another column than text_column, got {self.label_column!r}")
         if self.dataset is not None and (self.validation_file or self.test_file):
             raise InputError(
                 "dataset: it brings its own splits; --validation_file and --test_file go with --train_file"

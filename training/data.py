@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
-from model.errors import InputError
+from model.errors import InputError, listed
 from training.config import DataArguments
 from training.hub import read_dataset
 from training.readers import data_files, read_files, read_tables, source_of
@@ -21,6 +21,7 @@ from training.targets import (
     SINGLE,
     ProblemType,
     Target,
+    alike,
     arrow_type,
     class_names,
     infer_problem_type,
@@ -33,7 +34,6 @@ logger = logging.getLogger(__name__)
 
 # Texts of no class: those that the rule to abstain is chosen by, and those that it is tried on.
 OUT_OF_SCOPE = ("out_of_scope", "out_of_scope_test")
-_NAMED_LABELS = 10  # label names that a message lists at most
 _STREAMED = 1000  # rows of a streamed file that are held at a time
 
 
@@ -89,6 +89,8 @@ def load_data(arguments: DataArguments, seed: int) -> TextData:
     if problem_type != REGRESSION:
         labels = class_names(train.targets)
         _require_classes(train, labels, column)
+        if (pair := alike(labels)) is not None:
+            logger.info("%r and %r are two classes: labels are taken as they stand", *pair)
         for name in splits.keys() - {"train"}:
             _require_known(splits[name], tables[name], set(labels), column)
     validation = splits.get("validation")
@@ -128,6 +130,9 @@ def hold_out(train: Split, share: float, seed: int) -> tuple[Split, Split]:
             room -= len(group)
             owed -= len(group)
     if not held:
+        if len(strata) > 1 and all(len(same_text) == 1 for same_text in strata.values()):
+            rule = "every label stands beside one text alone, so no validation rows can be held out"
+            raise InputError(f"{train.source}: {rule}; got the labels {listed(list(strata))}")
         raise InputError(
             f"{train.source}: {len(train)} rows (different texts: {len(set(train.texts))}) are too few to hold out "
             "validation rows; give more, or a file of them"
@@ -221,9 +226,9 @@ def _require_classes(train: Split, labels: list[str], column: str) -> None:
         found = f"one class only, {labels[0]!r}" if labels else "no class"
         raise InputError(f"{train.source}: {column} must hold at least 2 classes, found {found}")
     if all(isinstance(target, tuple) and len(target) == len(labels) for target in train.targets):
-        listed = _listed(labels)
         raise InputError(
-            f"{train.source}: {column} must name the classes of each row, which differ, but every row has {listed}"
+            f"{train.source}: {column} must name the classes of each row, which differ, "
+            f"but every row has {listed(labels)}"
         )
 
 
@@ -233,9 +238,5 @@ def _require_known(split: Split, table: Table, known: set[str], column: str) -> 
             if name not in known:
                 raise InputError(
                     f"{table.place(index)}: {column} {name!r} was never seen in training, which has "
-                    f"{_listed(sorted(known))}"
+                    f"{listed(sorted(known))}"
                 )
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join([*map(repr, names[:_NAMED_LABELS]), *(["..."] if len(names) > _NAMED_LABELS else [])])

@@ -3,21 +3,17 @@
 import csv
 import io
 import json
-import re
 import shutil
 import tempfile
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import islice
 from typing import IO, Any
 
-from model.errors import InputError
-from model.fasttext import PREFIX
+from model.delimited import LARGEST_FIELD, quoting_of_tsv
+from model.errors import InputError, listed
+from model.fasttext import labels_of, without_labels
 from model.rows import TableError, column_values, first_repeated
 from training.table import Table
-
-_LARGEST_FIELD = 1 << 26  # characters of a CSV cell; a quote that nothing closes must not take in the rest of the file
-_LOOKED_AT = 1000  # rows at a time, to tell what quotes mean
 
 
 def _lines(source: str, file: IO[bytes], newline: str) -> Iterator[str]:
@@ -51,43 +47,30 @@ def _parse_csv(source: str, file: IO[bytes], rows: int | None) -> Iterator[Table
 
 def _parse_tsv(source: str, file: IO[bytes], rows: int | None) -> Iterator[Table]:
     """Tabs with quoted fields, as spreadsheets write them, or else with quotes that mean nothing."""
-    quoting = _quoting(source, file)
+
+    def lines() -> Iterator[str]:
+        file.seek(0)
+        return _lines(source, file, newline="")
+
+    quoting = quoting_of_tsv(lines)
     file.seek(0)
     yield from _delimited(source, file, rows, "\t", quoting)
 
 
-def _quoting(source: str, file: IO[bytes]) -> int:
-    """Quotes mean nothing where they break, or where they take in tabs although the file is whole without them."""
-
-    def tables(quoting: int) -> Iterator[Table]:
-        file.seek(0)
-        return _delimited(source, file, _LOOKED_AT, "\t", quoting)
-
-    try:
-        if not any("\t" in cell for table in tables(csv.QUOTE_MINIMAL) for cell in chain(*table.columns.values())):
-            return csv.QUOTE_MINIMAL
-    except InputError:
-        return csv.QUOTE_NONE
-    try:
-        deque(tables(csv.QUOTE_NONE), maxlen=0)
-    except InputError:
-        return csv.QUOTE_MINIMAL
-    return csv.QUOTE_NONE
-
-
 def _delimited(source: str, file: IO[bytes], rows: int | None, delimiter: str, quoting: Any) -> Iterator[Table]:
-    csv.field_size_limit(_LARGEST_FIELD)
+    csv.field_size_limit(LARGEST_FIELD)
     reader = csv.reader(_lines(source, file, newline=""), delimiter=delimiter, quoting=quoting, strict=True)
     records = filter(None, reader)  # a blank line has no fields
     try:
         header = next(records, [])
         if len(set(header)) < len(header):
-            raise InputError(f"{source}: column names must differ, got {', '.join(map(repr, header))}")
+            raise InputError(f"{source}: column names must differ, got {listed(header)}")
         first = 1
         while chunk := list(islice(records, rows)):
             for number, row in enumerate(chunk, first):
                 if len(row) != len(header):
-                    raise InputError(f"{source}, row {number}: {len(row)} fields where the header has {len(header)}")
+                    fields = f"{len(row)} fields where the header has {len(header)}, {listed(header)}"
+                    raise InputError(f"{source}, row {number}: {fields}")
             numbers = range(first, first + len(chunk))
             yield Table(source, dict(zip(header, zip(*chunk, strict=True), strict=True)), numbers, untyped=True)
             first = numbers.stop
@@ -146,15 +129,12 @@ def _parse_parquet(source: str, file: IO[bytes], rows: int | None) -> Iterator[T
             raise InputError(f"{source}: broken Parquet ({str(error).splitlines()[0]})") from error
 
 
-_FASTTEXT_LABEL = re.compile(rf"(?<![^ \t\v\f\r\0]){PREFIX}([^ \t\v\f\r\0]*)[ \t\v\f\r\0]*")  # its own white space
-
-
 def parse_fasttext(source: str, file: IO[bytes], rows: int | None) -> Iterator[Table]:
     """A text a line, and its labels anywhere in it: lists of `labels`, or one `label` each if no line has several."""
     lines = _numbered_lines(source, file)
     while chunk := list(islice(lines, rows)):
-        texts = [_FASTTEXT_LABEL.sub("", line).strip() for _, line in chunk]
-        labels = [_FASTTEXT_LABEL.findall(line) for _, line in chunk]
+        texts = [without_labels(line) for _, line in chunk]
+        labels = [labels_of(line) for _, line in chunk]
         columns: dict[str, Sequence[Any]] = {"text": texts, "labels": labels}
         if all(len(names) <= 1 for names in labels):
             columns["label"] = [names[0] if names else None for names in labels]
@@ -165,5 +145,6 @@ PARSERS: dict[str, Callable[[str, IO[bytes], int | None], Iterator[Table]]] = {
     ".csv": _parse_csv,
     ".tsv": _parse_tsv,
     ".jsonl": _parse_json_lines,
+    ".ndjson": _parse_json_lines,
     ".parquet": _parse_parquet,
 }

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from model.errors import InputError
+from model.errors import InputError, listed
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,9 @@ class Table:
         for part in self.parts:
             part.column(name, flag)  # or names the file that lacks it
         if name not in self.columns:
-            found = ", ".join(map(repr, self.columns))
-            raise InputError(f"{self.source}: no column {name!r}; found {found} (choose with --{flag})")
+            raise InputError(
+                f"{self.source}: no column {name!r}; found {listed(list(self.columns))} (choose with --{flag})"
+            )
         return self.columns[name]
 
     def texts(self, name: str) -> list[str]:

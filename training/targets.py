@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
@@ -10,7 +11,7 @@ import numpy as np
 import pyarrow
 from numpy.typing import NDArray
 
-from model.errors import InputError
+from model.errors import InputError, shown
 from model.rows import is_unicode
 from training.stored import StoredColumn
 from training.table import Table
@@ -63,7 +64,7 @@ def stray_cell(table: Table, column: str) -> str | None:
         return None
     if not any("." in value for value in values if _NUMBER.fullmatch(value.strip())):
         return None
-    return f"{table.place(stray[0])}: {column} {_shown(values[stray[0]])}"
+    return f"{table.place(stray[0])}: {column} {shown(values[stray[0]])}"
 
 
 def read_targets(table: Table, column: str, problem_type: str, seen: dict[type, str] | None = None) -> list[Target]:
@@ -80,7 +81,7 @@ def read_targets(table: Table, column: str, problem_type: str, seen: dict[type, 
         try:
             targets.append(read(value, table.untyped))
         except ValueError as error:
-            raise InputError(f"{table.place(index)}: {column} {error}, got {_shown(value)}") from error
+            raise InputError(f"{table.place(index)}: {column} {error}, got {shown(value)}") from error
     return targets
 
 
@@ -88,8 +89,22 @@ def class_names(targets: Iterable[Target]) -> list[str]:
     """The distinct classes: by value if all are integers, else by code point."""
     names = {name for target in targets for name in ((target,) if isinstance(target, str) else _tuple(target))}
     if all(_INTEGER.fullmatch(name) for name in names):
-        return sorted(names, key=int)
+        return sorted(names, key=lambda name: (int(name), name))  # "0" and "-0" have an order too
     return sorted(names)
+
+
+def alike(names: Iterable[str]) -> tuple[str, str] | None:
+    """Two classes that differ in case, spaces and forms of the same characters alone; None if there are none.
+
+    >>> alike(["ham", "spam", "Spam "])
+    ('spam', 'Spam ')
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        other = found.setdefault("".join(unicodedata.normalize("NFKC", name).casefold().split()), name)
+        if other != name:
+            return other, name
+    return None
 
 
 def arrow_type(problem_type: str) -> pyarrow.DataType:
@@ -124,7 +139,7 @@ def _kinds(table: Table, column: str, seen: dict[type, str]) -> set[type]:
         if first is not None and not {kind, first} <= {int, float}:
             raise InputError(
                 f"{table.place(index)}: {column} must be {_KINDS.get(first, first.__name__)} "
-                f"as in {seen[first]}, got {_shown(value)}"
+                f"as in {seen[first]}, got {shown(value)}"
             )
         seen[kind] = table.place(index)
     return set(seen)
@@ -143,12 +158,12 @@ def _are_lists(table: Table, column: str) -> bool:
         elif kind != first:
             raise InputError(
                 f"{table.place(index)}: {column} must be {'a' if first else 'no'} JSON list as in {table.place(0)}, "
-                f"got {_shown(value)} (choose with --problem_type)"
+                f"got {shown(value)} (choose with --problem_type)"
             )
         if not kind and value.lstrip().startswith("["):
             raise InputError(
                 f'{table.place(index)}: {column} begins like a list, so it must be JSON such as ["a", "b"], '
-                f"got {_shown(value)} (choose with --problem_type)"
+                f"got {shown(value)} (choose with --problem_type)"
             )
     return bool(first)
 
@@ -182,7 +197,10 @@ def _classes(value: object, untyped: bool) -> tuple[str, ...]:
             raise ValueError('must be a JSON list such as ["a", "b"]') from None
     if not isinstance(value, list | tuple):
         raise ValueError("must be a list of strings")
-    return tuple(dict.fromkeys(_one_class(item, untyped) for item in value))
+    names = [_one_class(item, untyped) for item in value]
+    if len(set(names)) < len(names) and all(isinstance(item, int | float) and item in (0, 1) for item in value):
+        raise ValueError("must name the classes of a row, not mark all of them with zeros and ones")
+    return tuple(dict.fromkeys(names))
 
 
 def _number(value: object, untyped: bool) -> float:
@@ -201,8 +219,3 @@ _READERS: dict[str, Callable[[object, bool], Target]] = {SINGLE: _one_class, MUL
 
 def _tuple(target: Target) -> tuple[str, ...]:
     return target if isinstance(target, tuple) else ()
-
-
-def _shown(value: object) -> str:
-    text = "null" if value is None else repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
