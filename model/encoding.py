@@ -45,6 +45,8 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], *, offsets: bool = False,
     Raises `InputError` for a text that is none, counted from `first`.
     """
     run = tokenizer.encode_batch if offsets else tokenizer.encode_batch_fast
+    if not all(isinstance(text, str) for text in texts):  # `tokenizers` would take two strings for a pair of texts
+        raise InputError(_first_invalid(texts, first))
     try:
         return run(texts)
     except (UnicodeEncodeError, TypeError) as error:

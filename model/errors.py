@@ -1,6 +1,7 @@
 """A user's mistake, and a disk that does not take what is written: their exceptions, and how a message shows values."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 _LISTED = 10  # names in a message
 _SHOWN = 60  # characters of each
@@ -27,3 +28,18 @@ def shown(value: object) -> str:
     """A value for a message, cut where it is long."""
     text = "null" if value is None else repr(value)
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+
+
+@contextmanager
+def named(mistake: str) -> Iterator[None]:
+    """Raise `InputError` with `mistake` and the reason for whatever a library raises at a file that it cannot read.
+
+    Libraries raise many types there, some of them plain `Exception`.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise InputError(f"{mistake}: {reason}") from error

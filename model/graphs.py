@@ -148,7 +148,10 @@ def _warm_up(work: Callable[[], Tensor]) -> None:
 
 @contextmanager
 def tensor_float(allowed: bool) -> Iterator[None]:
-    """Whether what is captured inside may round float32 factors to TF32; the setting outside stays as it was."""
+    """Whether what is captured inside may round float32 factors to TF32; the setting outside stays as it was.
+
+    Not for two threads at a time: the later one would leave what the earlier one has set.
+    """
     backends: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn.conv]  # type: ignore[attr-defined]
     before = [backend.fp32_precision for backend in backends]
     for backend in backends:

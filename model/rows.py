@@ -93,6 +93,8 @@ class TableError(ValueError):
 @contextmanager
 def _open(name: str, is_compressed: bool) -> Iterator[IO[bytes]]:
     if name == "-":
+        if sys.stdin is None:  # as whoever started this process has left it
+            raise InputError("input: standard input is closed")
         yield sys.stdin.buffer
     elif is_compressed:
         with gzip.open(name) as file:
@@ -195,7 +197,10 @@ def _parquet(file: IO[bytes], text_column: str) -> _Parts:
             raise TableError(f"is no Parquet file ({error})") from error
         _require(text_column, table.schema_arrow.names)
         yield table.schema_arrow.names
-        yield from (_row(number, columns, text_column) for number, columns in enumerate(_records(table), 1))
+        try:
+            yield from (_row(number, columns, text_column) for number, columns in enumerate(_records(table), 1))
+        except ArrowException as error:
+            raise TableError(f"is a broken Parquet file ({error})") from error
 
 
 def _records(table: Any) -> Iterator[dict[str, Any]]:

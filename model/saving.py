@@ -22,7 +22,8 @@ def save_checkpoint(
     """Write weights, tokenizer, modelling files and `extra_files` (name -> content) to `folder`.
 
     All is written to a folder beside the final names first, then moved by rename, `config.json` very last: a folder
-    with a `config.json` is complete. Raises `OSError` when the disk does not take it, with nothing moved.
+    with a `config.json` is complete. What `OSError`, or of its own, a library raises when the disk does not
+    take it, is raised with nothing moved.
     """
     TextCnnConfig.register_for_auto_class()  # type: ignore[no-untyped-call]
     TextCnnForSequenceClassification.register_for_auto_class("AutoModelForSequenceClassification")  # type: ignore[no-untyped-call]

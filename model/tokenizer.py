@@ -8,7 +8,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, pr
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from .encoding import encode_batch as encode_texts
-from .errors import InputError
+from .errors import InputError, named
 from .normalization import text_normalizer
 
 KINDS = ("wordpiece", "bpe", "unigram", "word", "char")
@@ -66,13 +66,8 @@ def load_pretrained_tokenizer(name_or_folder: str, add_special_tokens: bool = Fa
     """
     if close := difflib.get_close_matches(name_or_folder, KINDS, n=1, cutoff=0.8):  # before a hub is asked for it
         raise InputError(f"tokenizer {name_or_folder!r} is no kind to learn; did you mean {close[0]!r}?")
-    try:
+    with named(f"tokenizer must be a folder or a hub name of a tokenizer, got {name_or_folder!r}"):
         loaded = AutoTokenizer.from_pretrained(name_or_folder, use_fast=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"tokenizer must be a folder or a hub name of a tokenizer, got {name_or_folder!r}: {reason}"
-        ) from error
     if not isinstance(loaded, PreTrainedTokenizerFast):
         raise InputError(f"tokenizer must be a fast one (tokenizer.json), {name_or_folder!r} has none")
     backend = Tokenizer.from_str(loaded.backend_tokenizer.to_str())  # its own copy: the loaded one stays as it is

@@ -23,25 +23,21 @@ def reload_route(key: str, service: Service, reload: Reload) -> Route:
     """The route that only those who know `key` can use."""
 
     async def handle(request: Request) -> Response:
-        try:
-            headers = dict(request.scope["headers"])
-            check_key(headers, key.encode())
-            body = await read_body(headers, request.receive, service.limits.max_body_bytes)
-            if body:
-                check_media_type(headers, ["application/json"])
-            asked = _parse(body)
-            if asked.checkpoint is not None and asked.checkpoint.startswith(SCHEME):
-                rule = "must be a folder on the server; what comes from a hub is fetched at the start alone"
-                raise ServiceError(ErrorType.VALIDATION, f"checkpoint: {rule}, got {asked.checkpoint!r}")
-            pools = service.gateway.pools
-            place = None if asked.checkpoint is None else 0  # one folder is for one model
-            if asked.model is not None:
-                place = pools.index(find(pools, asked.model))
-            if sentence := await reload(asked.checkpoint, place):
-                raise ServiceError(ErrorType.VALIDATION, sentence)
-        except ServiceError as error:
-            headers_of_reply = {name.decode(): value.decode() for name, value in error.headers}
-            return Response(error.body, error.error_type.status, headers_of_reply, "application/json")
+        headers = dict(request.scope["headers"])
+        check_key(headers, key.encode())
+        body = await read_body(headers, request.receive, service.limits.max_body_bytes)
+        if body:
+            check_media_type(headers, ["application/json"])
+        asked = _parse(body)
+        if asked.checkpoint is not None and asked.checkpoint.startswith(SCHEME):
+            rule = "must be a folder on the server; what comes from a hub is fetched at the start alone"
+            raise ServiceError(ErrorType.VALIDATION, f"checkpoint: {rule}, got {asked.checkpoint!r}")
+        pools = service.gateway.pools
+        place = None if asked.checkpoint is None else 0  # one folder is for one model
+        if asked.model is not None:
+            place = pools.index(find(pools, asked.model))
+        if sentence := await reload(asked.checkpoint, place):
+            raise ServiceError(ErrorType.VALIDATION, sentence)
         return JSONResponse({"model": pools[place or 0].hello.model})
 
     return Route(ADMIN_ROUTE, handle, methods=["POST"])

@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 
 from pydantic_core import from_json, to_json
 
-_LONGEST = 2000  # characters of a sentence: a pipe takes 4096 bytes at once, so that writers never mix
+_LONGEST = 600  # characters of a sentence, 6 bytes each at most: a pipe takes 4096 at once, so that writers never mix
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ class ReportSink:
 
     def write(self, status: str, sentence: str = "") -> None:
         """Send a report of this process."""
-        self._writer.send_bytes(to_json(asdict(Report(os.getpid(), status, sentence[:_LONGEST]))))
+        said = sentence[:_LONGEST].encode(errors="replace").decode()  # the name of a folder may be no Unicode
+        self._writer.send_bytes(to_json(asdict(Report(os.getpid(), status, said))))
 
 
 @dataclass(frozen=True)

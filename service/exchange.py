@@ -1,8 +1,8 @@
 """What is known of one request once it has been replied to; metrics, access log and traces are drawn from it alone."""
 
+import os
 import re
 import time
-import uuid
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -44,4 +44,4 @@ def choose_request_id(headers: dict[bytes, bytes]) -> str:
     given = headers.get(b"x-request-id")
     if given and _ACCEPTABLE_ID.fullmatch(given):
         return given.decode("ascii")
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()

@@ -70,7 +70,7 @@ class WorkerLink(asyncio.Protocol):
 
     def kill(self) -> None:
         """End the worker at once; its connection is lost then, and another is started in its place."""
-        _logger.error("worker %d (pid %d) hangs; killing it", self.hello.worker, self.hello.pid)
+        _logger.error("killing worker %d (pid %d), which hangs or has been replaced", self.hello.worker, self.hello.pid)
         with suppress(ProcessLookupError):
             os.kill(self.hello.pid, signal.SIGKILL)
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol, cast
 
 from pydantic_core import to_json
 
-from .wire import Answer, Options, Task
+from .wire import Answer, Task
 
 _logger = logging.getLogger(__name__)
 
@@ -61,42 +61,30 @@ def perform(classifier: Classifier, task: Task) -> Answer:
     started = time.monotonic()
     depths = [options.top_k for options in task.options]
     top_k = None if None in depths else max(cast(list[int], depths))  # what the most demanding share wants
-    ends = list(accumulate(task.counts))
+    spans = [slice(end - count, end) for count, end in zip(task.counts, accumulate(task.counts), strict=True)]
     explained = {
         index: options.explain_label
-        for count, end, options in zip(task.counts, ends, task.options, strict=True)
+        for span, options in zip(spans, task.options, strict=True)
         if options.explain
-        for index in range(end - count, end)
+        for index in range(span.start, span.stop)
     }
     found = _classify(classifier, task.texts, top_k, explained)
-    fragments: list[bytes] = []
-    tokens: list[int] = []
-    longest: list[int] = []
-    errors: dict[int, tuple[int, str]] = {}
-    for share, (count, end, options) in enumerate(zip(task.counts, ends, task.options, strict=True)):
-        mine = found.predictions[end - count : end]
-        failed = next((place for place, prediction in enumerate(mine) if isinstance(prediction, str)), None)
-        if failed is not None:
-            errors[share] = failed, str(mine[failed])
-            fragments.append(b"")
-        else:
-            fragments.append(_fragment(cast(Sequence[Prediction], mine), options))
-        lengths = found.token_counts[end - count : end]
-        tokens.append(sum(lengths))
-        longest.append(max(lengths))
+    shares = [found.predictions[span] for span in spans]
+    failed = {share: failure for share, mine in enumerate(shares) if (failure := _failure(mine))}
+    fragments = [
+        b"" if share in failed else _fragment(cast(list[Prediction], mine), options.top_k)
+        for share, (mine, options) in enumerate(zip(shares, task.options, strict=True))
+    ]
+    lengths = [found.token_counts[span] for span in spans]
+    costs = found.clock, found.tokenize_ms, found.inference_ms, len(task.texts), found.passes
     return Answer(
-        started,
-        classifier.device,
-        found.clock,
-        found.tokenize_ms,
-        found.inference_ms,
-        len(task.texts),
-        found.passes,
-        tokens,
-        longest,
-        fragments,
-        errors,
+        started, classifier.device, *costs, list(map(sum, lengths)), list(map(max, lengths)), fragments, failed
     )
+
+
+def _failure(predictions: Sequence[Prediction | str]) -> tuple[int, str] | None:
+    """Place and reason of the first text without a prediction."""
+    return next(((place, found) for place, found in enumerate(predictions) if isinstance(found, str)), None)
 
 
 @dataclass
@@ -147,11 +135,11 @@ def _classify(
     )
 
 
-def _fragment(predictions: Sequence[Prediction], options: Options) -> bytes:
+def _fragment(predictions: Sequence[Prediction], top_k: int | None) -> bytes:
     """The predictions of one share as the inside of a JSON array."""
     documents = [prediction.to_dict() for prediction in predictions]
-    if options.top_k is not None:
+    if top_k is not None:
         for document in documents:
             if "scores" in document:
-                document["scores"] = dict(list(document["scores"].items())[: options.top_k])
+                document["scores"] = dict(list(document["scores"].items())[:top_k])
     return to_json(documents)[1:-1]

@@ -22,8 +22,8 @@ from .admin import Reload, reload_route
 from .card import gauges, info
 from .dialects.table import endpoints_of, extra_routes
 from .endpoint import Endpoint, Service, apologise
-from .errors import ErrorType, Headers, ServiceError
-from .exchange import OTHER_ROUTE, Exchange, choose_request_id
+from .errors import ClientGoneError, ErrorType, Headers, ServiceError
+from .exchange import CLIENT_GONE, OTHER_ROUTE, Exchange, choose_request_id
 from .metrics import CONTENT_TYPE
 from .openapi import openapi_document
 from .operations import JSON
@@ -81,6 +81,8 @@ class FastPath:
 
         try:
             await self._app(scope, receive, named)
+        except ClientGoneError:
+            exchange.status = CLIENT_GONE
         except Exception as error:
             if exchange.status:  # a reply has begun
                 raise
@@ -169,11 +171,9 @@ async def _refuse(request: Request, problem: Exception) -> Response:
     assert isinstance(problem, HTTPException)  # noqa: S101  # what it is registered for
     if problem.status_code == 404:
         error = ServiceError(ErrorType.NOT_FOUND, f"path: no such route, got {request.url.path!r}")
-    elif problem.status_code == 405:
+    else:  # a 405: neither the router nor a route raises anything else
         allowed = (problem.headers or {}).get("Allow", "GET")
         error = ServiceError(ErrorType.METHOD_NOT_ALLOWED, f"method: must be {allowed}, got {request.method}")
-    else:
-        error = ServiceError(ErrorType.OVERLOADED, problem.detail)
     return Response(error.body, error.error_type.status, _text(error.headers) | dict(problem.headers or {}), JSON)
 
 

@@ -137,7 +137,7 @@ def decode_answer(payload: bytes) -> Answer:
 
 
 def _given(options: Options) -> dict[str, Any] | None:
-    return None if options == _DEFAULT else asdict(options)
+    return None if options == _DEFAULT else vars(options)
 
 
 def _cut(payload: bytes, start: int, lengths: Sequence[int]) -> list[bytes]:

@@ -183,6 +183,7 @@ def test_a_wrong_text_is_named_by_its_place_in_a_long_list(classifier: TextClass
         ("one string", "texts must be a list of strings, got str"),
         (["fine", None], r"texts\[1\] must be a string, got NoneType"),
         (["fine", "a\ud800"], r"texts\[1\] must be valid Unicode"),
+        ([("a pair", "of texts")], r"texts\[0\] must be a string, got tuple"),
     ],
 )
 def test_wrong_texts_are_named(classifier: TextClassifier, texts: list[str], sentence: str) -> None:

@@ -85,6 +85,8 @@ def test_fasttext_lines_of_several_labels_hold_those_that_apply() -> None:
         (["--checkpoint", "{}", "--input", "a.txt", "x"], "texts exclude --input and --output, got 1 texts"),
         (["--checkpoint", "{}", "--output", "a.csv"], "output needs --input, a file or a folder that an interrupted"),
         (["--checkpoint", "{}", "--format", "csv", "x"], "invalid choice: 'csv' (choose from 'jsonl', 'fasttext')"),
+        (["--checkpoint", "x" * 300, "x"], "(File name too long)"),
+        (["--checkpoint", "{}", "--input", "x" * 300], "cannot be used (File name too long)"),
         (["--check", "{}", "x"], "the following arguments are required: --checkpoint"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from training.precision import half_precision
 from training.targets import MULTI, SINGLE
 from training.teacher import Teacher
 from training.trainer import TextCnnTrainer
+from training.vectors import read_transformer
 
 LABELS = ["delivery", "praise", "refund"]
 ROTATED = ["praise", "refund", "delivery"]  # what the teacher calls them
@@ -193,6 +195,17 @@ def test_a_teacher_of_other_classes_is_a_mistake(teacher: Path, labels: list[str
 def test_what_is_no_teacher_is_a_mistake(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^teacher must be a folder or hub name of a transformer, got"):
         Teacher.load(str(tmp_path), LABELS, CPU)
+
+
+def test_weights_that_are_cut_off_are_a_mistake(teacher: Path, tmp_path: Path) -> None:
+    broken = shutil.copytree(teacher, tmp_path / "broken")
+    weights = (broken / "model.safetensors").read_bytes()
+    for content in (weights[:100], b""):
+        (broken / "model.safetensors").write_bytes(content)
+        with pytest.raises(InputError, match=r"^teacher must be a folder or hub name of a transformer, got"):
+            Teacher.load(str(broken), LABELS, CPU)
+        with pytest.raises(InputError, match=r"^vectors must be a file of word vectors, or a folder or hub name of"):
+            read_transformer(str(broken), 10)
 
 
 def test_texts_are_cut_to_the_positions_of_the_teacher(tmp_path: Path) -> None:

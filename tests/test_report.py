@@ -92,7 +92,12 @@ def test_figures_of_classes_are_those_of_scikit_learn(pairs: list[tuple[str, str
 def test_confusions_of_several_labels_pair_what_is_missing_with_what_is_wrong() -> None:
     found = outcomes([["a", "b"], ["a"], [], ["c"]], [["a", "c"], ["a"], ["b"], []])
     assert confusions(found, LABELS).tolist() == [[2, 0, 0], [0, 0, 1], [0, 0, 0]]
-    assert confused_pairs(confusions(found, LABELS), LABELS) == [("b", "c", 1, 1.0)]
+    found = outcomes(
+        [["a", "b"], ["b"], ["b"], ["c"]], [["a", "c"], ["b"], [], ["a", "b"]]
+    )  # one b of three is taken for c
+    support = {row.name: row.support for row in class_figures(found, LABELS)}
+    pairs = confused_pairs(confusions(found, LABELS), LABELS, support)
+    assert sorted(pairs) == [("b", "c", 1, 1 / 3), ("c", "a", 1, 1.0), ("c", "b", 1, 1.0)]
 
 
 def test_many_classes_are_condensed_without_losing_a_text() -> None:
@@ -104,7 +109,8 @@ def test_many_classes_are_condensed_without_losing_a_text() -> None:
     assert shown[-1] == "130 others"
     assert small.sum() == matrix.sum()
     assert small[shown.index("class 3"), shown.index("class 140")] == matrix[3, 140]
-    assert confused_pairs(matrix, labels)[0][:3] == ("class 3", "class 140", matrix[3, 140])
+    support = dict(zip(labels, matrix.sum(axis=1).tolist(), strict=True))
+    assert confused_pairs(matrix, labels, support)[0][:3] == ("class 3", "class 140", matrix[3, 140])
 
 
 def test_duplicates_and_conflicts_by_hand() -> None:
@@ -114,6 +120,7 @@ def test_duplicates_and_conflicts_by_hand() -> None:
     ]
     clashing = conflicts(["Hi  there", "hi there", "bye"], ["hi there", "hi there", "bye"], ["a", "b", "a"])
     assert clashing == {"texts": 1, "examples": [{"text": "Hi  there", "targets": ["a", "b"]}]}
+    assert conflicts(["a", "a"], ["a", "a"], [("x", "y"), ("y", "x")]) == {"texts": 0, "examples": []}
 
 
 def test_cross_fit_suspects_what_was_mislabelled() -> None:
@@ -248,6 +255,18 @@ def test_comparing_counts_who_is_right(
     assert found["rows"][0]["text"] == rows[found["rows"][0]["row"]]["text"]
     assert found["rows"][0]["text"] in words
     assert re.search(r"training learning_rate\s*0.02\s*0.002", words)
+    assert "texts differ" not in words
+
+
+def test_comparing_says_where_the_texts_differ(checkpoint: Path, tmp_path: Path) -> None:
+    copy, page = shutil.copytree(checkpoint, tmp_path / "copy"), tmp_path / "both.html"
+    record = json.loads((copy / "report.json").read_text(encoding="utf-8"))
+    record["splits"]["test"]["digest"] = "other"
+    (copy / "report.json").write_text(json.dumps(record), encoding="utf-8")
+    assert main(["--compare", str(checkpoint), str(copy), "--output", str(page)]) == 0
+    words = checked(page.read_text(encoding="utf-8")).words
+    assert "Their test texts differ, so the difference of their figures means little." in words
+    assert "of the 144 validation texts" in words
 
 
 def test_disagreement_without_the_file_has_no_texts(checkpoint: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow
@@ -246,6 +247,27 @@ def test_mistakes_are_one_sentence(
     error = capsys.readouterr().err
     assert sentence in error
     assert error.count("\n") == 1
+
+
+def test_a_parquet_file_that_breaks_on_the_way_is_one_sentence(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> Iterator[dict[str, object]]:
+        yield {"text": "fine"}
+        raise pyarrow.ArrowInvalid("Index not in dictionary bounds")
+
+    monkeypatch.setattr("model.rows._records", broken)
+    source = write(tmp_path / "in.parquet", content_of([{"text": "fine"}], ".parquet"))
+    assert classify(folder, source, tmp_path / "out.jsonl") == 2
+    assert "is a broken Parquet file (Index not in dictionary bounds)" in capsys.readouterr().err
+
+
+def test_standard_input_that_is_closed_is_one_sentence(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    assert main(["--checkpoint", str(folder), "--device", "cpu"]) == 2
+    assert capsys.readouterr().err == "error: input: standard input is closed\n"
 
 
 def test_numbers_and_bytes_of_a_parquet_file_become_what_json_can_say(folder: Path, tmp_path: Path) -> None:

@@ -56,6 +56,34 @@ def test_only_the_admin_key_reloads_and_without_one_there_is_no_such_route() -> 
     run(scenario())
 
 
+def test_a_client_that_hangs_up_while_it_asks_for_a_reload_is_gone() -> None:
+    async def scenario() -> None:
+        async def reload(checkpoint: str | None, place: int | None) -> str:
+            raise AssertionError("nobody waits for it")
+
+        async def receive() -> dict[str, object]:
+            return {"type": "http.disconnect"}
+
+        async def send(message: dict[str, object]) -> None:
+            raise AssertionError(message)
+
+        async with application(FakeClassifier(), admin_key="admin", reload=reload) as client:
+            scope = {
+                **{"type": "http", "method": "POST", "path": "/admin/reload", "query_string": b"", "root_path": ""},
+                "headers": [
+                    (b"x-api-key", b"admin"),
+                    (b"content-length", b"5"),
+                    (b"content-type", b"application/json"),
+                ],
+            }
+            transport: Any = client._transport
+            await transport.app(scope, receive, send)
+            text = (await client.get("/metrics")).text
+        assert 'route="other",status="499"} 1' in text
+
+    run(scenario())
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Two checkpoints of the same labels, and one whose weights are cut off."""

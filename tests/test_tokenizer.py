@@ -150,6 +150,14 @@ def test_a_folder_without_tokenizer_is_a_mistake(tmp_path: Path) -> None:
         load_pretrained_tokenizer(str(tmp_path))
 
 
+@pytest.mark.parametrize("content", ["[]", "{", "5"])
+def test_a_broken_folder_is_a_mistake(tmp_path: Path, content: str) -> None:
+    train_tokenizer(CORPUS, "word", 100).save_pretrained(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text(content)
+    with pytest.raises(InputError, match="tokenizer must be a folder or a hub name of a tokenizer, got"):
+        load_pretrained_tokenizer(str(tmp_path))
+
+
 def test_a_misspelt_kind_is_not_looked_for_on_a_hub() -> None:
     with pytest.raises(InputError, match=r"'wordpeice' is no kind to learn; did you mean 'wordpiece'?"):
         load_pretrained_tokenizer("wordpeice")

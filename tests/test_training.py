@@ -72,6 +72,9 @@ def test_card_is_a_card(checkpoint: Path) -> None:
     assert f"| test | {report(checkpoint)['test']['accuracy']:.4f} |" in card
     assert f'TextClassifier.from_pretrained("{checkpoint}")' in card
     assert "| praise | 48 |" in card
+    assert (
+        "texts decided which epoch was kept, the weight of the linear part, the temperature and when to abstain" in card
+    )
     assert "{" not in card.replace('{"inputs"', "")  # no placeholder is left
 
 

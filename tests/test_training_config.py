@@ -96,6 +96,8 @@ def test_a_date_in_a_file_is_a_name(tmp_path: Path, name: str) -> None:
         ({"kernel_sizes": [1, "two"]}, "invalid int value: 'two'"),
         ("just a sentence", "must hold `key: value` lines, got a str"),
         ("a: [1", "not YAML in UTF-8"),
+        ("text_column: 2024-13-45", "not YAML in UTF-8: month must be in 1..12"),
+        ("seed: !!timestamp soon", "not YAML in UTF-8"),
         ("seed: 1\nlowercase: true\nseed: 2\n", "seed must be given once, got it in lines 1 and 3"),
         ("{seed: 1, seed: 2}", "seed must be given once, got it in lines 1 and 1"),
     ],

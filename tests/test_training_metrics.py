@@ -123,3 +123,8 @@ def test_every_metric_listed_is_measured(problem_type: str) -> None:
     found = measure(problem_type, [[1, 0], [0, 1]], labels)
     assert tuple(found) == METRICS[problem_type]
     assert all(math.isfinite(value) for value in found.values())
+
+
+def test_constant_numbers_explain_nothing_though_their_mean_is_rounded() -> None:
+    assert np.var([0.1] * 20) > 0
+    assert measure(REGRESSION, [[1.0]] * 20, [0.1] * 20)["r2"] == 0

@@ -95,6 +95,11 @@ def test_resumed_training_equals_the_uninterrupted_one(
     assert main([*command, "--resume_from_checkpoint", "true"]) == 0
     assert (broken / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     assert report(broken)["test"] == report(whole)["test"]
+    learnt = report(broken)["train"]
+    assert report(whole)["train"]["resumed_at_step"] is None
+    assert f"after step {learnt['resumed_at_step']}, where it was resumed" in (broken / "README.md").read_text()
+    share = 1 - learnt["resumed_at_step"] / learnt["steps"]  # of its epochs
+    assert learnt["samples_per_second"] * learnt["seconds"] == pytest.approx(144 * learnt["epochs"] * share, rel=0.05)
 
 
 def test_early_stopping_goes_on_counting_when_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,6 +170,28 @@ def test_resuming_with_other_data_is_refused(tmp_path: Path, capsys: pytest.Capt
     assert main([*flags, "--optim", "sgd"]) == 2
     assert "must hold a state that sgd can go on from, it does not" in capsys.readouterr().err.splitlines()[-1]
     assert main([*flags, "--num_train_epochs", "2"]) == 0  # and it can still be gone on with
+
+
+def test_what_a_power_cut_leaves_of_a_checkpoint_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = train(tmp_path, labelled_texts(), "--keep_checkpoints", "--num_train_epochs", "1") / "checkpoint-9"
+    same = str(tmp_path / "texts.jsonl")
+    flags = ["--train_file", same, "--validation_file", same, "--output_dir", str(folder.parent), *TINY]
+    for name in (
+        *("model.safetensors", "config.json", "tokenizer.json", "trainer_state.json"),
+        *("optimizer.pt", "scheduler.pt", "rng_state.pth"),
+    ):
+        whole = (folder / name).read_bytes()
+        for content in (None, whole[: len(whole) // 2]):
+            (folder / name).unlink() if content is None else (folder / name).write_bytes(content)
+            assert main([*flags, "--resume_from_checkpoint", str(folder)]) == 2
+            error = capsys.readouterr().err.splitlines()[-1]
+            if name == "trainer_state.json" and content is None:
+                assert "must be true, false or a checkpoint-N folder" in error
+            else:
+                reason = "it is missing" if content is None else "it is broken ("
+                assert f"resume_from_checkpoint: {str(folder)!r} must hold a whole {name}, {reason}" in error
+            (folder / name).write_bytes(whole)
+    assert main([*flags, "--resume_from_checkpoint", str(folder), "--num_train_epochs", "2"]) == 0
 
 
 def test_overwriting_replaces_the_checkpoint_but_not_for_a_mistake(

@@ -38,6 +38,7 @@ def test_speed_since_the_last_report_and_in_all(monkeypatch: pytest.MonkeyPatch)
     clock.end()
     assert clock.report()["step_samples_per_second"] == pytest.approx(600)
     assert clock.total()["step_samples_per_second"] == pytest.approx(2 * 10 / 0.06)
+    assert clock.total()["samples"] == 2 * 10
 
 
 @pytest.mark.parametrize(
@@ -62,3 +63,9 @@ def test_speed_is_logged_reported_and_sent_to_tensorboard(tmp_path: Path) -> Non
     accumulator = EventAccumulator(str(events)).Reload()
     for name in ("train/loss", "train/step_ms", "train/step_tokens_per_second", "eval/accuracy"):
         assert [event.step for event in accumulator.Scalars(name)] == [9, 18, 27]
+
+
+def test_samples_are_counted_where_steps_end_an_epoch_early(tmp_path: Path) -> None:
+    checkpoint = train(tmp_path, labelled_texts()[:66], "--max_steps", "10", "--per_device_train_batch_size", "64")
+    measured = json.loads((checkpoint / "metrics.json").read_text())["train"]
+    assert measured["samples_per_second"] * measured["seconds"] == pytest.approx(5 * 66)  # not ten times 64

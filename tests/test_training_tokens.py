@@ -1,10 +1,13 @@
 """Tokenized once, found again."""
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import normalizers
 
 from model.errors import InputError
 from model.tokenizer import encode_batch, train_tokenizer
@@ -38,6 +41,29 @@ def test_share_of_unknown_tokens(tmp_path: Path) -> None:
 def test_several_processes_give_the_same(tmp_path: Path) -> None:
     texts = TEXTS * 300
     assert rows(TokenCache(tmp_path, processes=2), texts) == encode_batch(TOKENIZER, texts)
+
+
+def test_two_trainings_that_learn_the_same_tokenizer_at_once_both_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = (["a b", "b c"], "word", 10, 1, normalizers.Lowercase(), False)
+    remove = shutil.rmtree
+
+    def second(*arguments: Any) -> Any:
+        """Learn, while another training does the same and is first."""
+        monkeypatch.setattr("training.tokens.train_tokenizer", train_tokenizer)
+        TokenCache(tmp_path).learn(*asked)
+        return train_tokenizer(*arguments)
+
+    def remove_nothing_learnt(path: str | Path, **options: Any) -> None:
+        """The other one comes right after this."""
+        if not Path(path).name.startswith("tokenizer-"):
+            remove(path, **options)
+
+    monkeypatch.setattr("training.tokens.train_tokenizer", second)
+    monkeypatch.setattr("shutil.rmtree", remove_nothing_learnt)
+    assert len(TokenCache(tmp_path).learn(*asked)) > 2
+    assert [path.name.split("-")[0] for path in tmp_path.iterdir()] == ["tokenizer"]
 
 
 @pytest.mark.slow

@@ -40,10 +40,11 @@ WEIGHTS = np.linspace(0, 0.95, 20)  # of the linear part that are tried; that of
 
 def add_bigrams(
     prepared: Prepared, answers: Mapping[str, PredictionOutput], objective: Objective, most: int, seed: int
-) -> dict[str, PredictionOutput]:
+) -> tuple[dict[str, PredictionOutput], float]:
     """Give the network a linear part with `most` pairs or fewer, and `answers`, logits by split, what it says.
 
-    It weighs what makes the validation labels likeliest; where that is nothing, the network stays as it is.
+    Its weight, which is returned too, makes the validation labels likeliest; where that is 0, the network stays as it
+    is.
     """
     network, splits = prepared.network.network, prepared.splits()
     config = network.config
@@ -51,7 +52,7 @@ def add_bigrams(
     most = min(most, LARGEST // classes - config.vocab_size - 1)
     if most < 1:
         logger.info("no linear part: a table of %d tokens and %d classes is too large", config.vocab_size, classes)
-        return dict(answers)
+        return dict(answers), 0.0
     pairs = frequent_pairs(network, prepared.train, most)
     bigrams = Bigrams(config.vocab_size, len(pairs), config.pad_token_id, classes)
     bigrams.known[:-1] = pairs
@@ -62,12 +63,13 @@ def add_bigrams(
     weight = choose_weight(logits["validation"], found["validation"], targets)
     logger.info("the linear part weighs %.0f %%", 100 * weight)
     if not weight:
-        return dict(answers)
+        return dict(answers), 0.0
     attach(network, bigrams, weight)
-    return {
+    both = {
         name: _replaced(answer, (1 - weight) * logits[name] + weight * found[name], objective)
         for name, answer in answers.items()
     }
+    return both, weight
 
 
 def attach(network: TextCnn, bigrams: Bigrams, weight: float) -> None:

@@ -39,7 +39,7 @@ A text CNN (Kim 2014, [arXiv:1408.5882](https://arxiv.org/abs/1408.5882)) that g
 
 {results}
 
-The validation texts decided which epoch was kept, so they flatter; the test texts, where there are any, had no say.
+{decided} The test texts, where there are any, had no say.
 {calibration}{abstention}{distillation}
 
 ## Figures
@@ -85,7 +85,7 @@ print(classifier("a text to classify"))
 
 {settings}
 
-{epochs} on {device} in {seconds:.1f} s, {samples_per_second:,.0f} texts per second.
+{epochs} on {device} in {seconds:.1f} s{since}, {samples_per_second:,.0f} texts per second.
 `metrics.json` holds all settings and versions.
 
 ## Limits
@@ -127,8 +127,10 @@ def model_card(folder: Path, summary: Mapping[str, Any]) -> str:
         settings=_settings(arguments),
         limit=_LIMITS[problem_type],
         pipeline_options=_PIPELINE_OPTIONS[problem_type],
-        window=max(arguments["model"]["kernel_sizes"]),
+        window=arguments["model"]["dilation"] * (max(arguments["model"]["kernel_sizes"]) - 1) + 1,
+        decided=_decided(summary),
         epochs=_epochs(train),
+        since=_since(train["resumed_at_step"]),
         **{name: data[name] for name in ("parameters", "vocabulary", "max_length", "truncated_share")},
         **{name: train[name] for name in ("device", "seconds", "samples_per_second")},
     )
@@ -170,6 +172,26 @@ def _settings(arguments: Mapping[str, Mapping[str, Any]]) -> str:
     rows: list[tuple[str, Any]] = [(name, model[name]) for name in names if model[name] is not None]
     rows += [(name, training[name]) for name in ("learning_rate", "per_device_train_batch_size", "seed")]
     return table(["setting", "value"], rows)
+
+
+def _since(step: int | None) -> str:
+    return "" if step is None else f" after step {step:,}, where it was resumed"
+
+
+def _decided(summary: Mapping[str, Any]) -> str:
+    """What the validation texts were used for, which makes figures on them too good."""
+    train = summary["train"]
+    decisions = {
+        "which epoch was kept": train["best_epoch"] is not None,
+        "the weight of the linear part": bool(train["linear_part_weight"]),
+        "the temperature": summary.get("calibration"),
+        "when to abstain": summary.get("abstention"),
+    }
+    made = [decision for decision, is_made in decisions.items() if is_made]
+    if not made:
+        return "The validation texts decided nothing."
+    listed = " and ".join(filter(None, [", ".join(made[:-1]), made[-1]]))
+    return f"The validation texts decided {listed}, so they flatter."
 
 
 def _epochs(train: Mapping[str, Any]) -> str:

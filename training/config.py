@@ -28,8 +28,8 @@ class DataArguments:
     _argument_group_name: ClassVar[str] = "data"
 
     train_file: Files = flag(
-        "Files of training texts (.csv, .tsv, .jsonl, .ndjson, .parquet or fastText's, plain or .gz), folders of them, or "
-        "patterns such as 'shards/*.jsonl'; so for every flag of files."
+        "Files of training texts (.csv, .tsv, .jsonl, .ndjson, .parquet or fastText's, plain or .gz), folders of them, "
+        "or patterns such as 'shards/*.jsonl'; so for every flag of files."
     )
     validation_file: Files = flag("Files that decide which epoch is best; without them a share of the training files.")
     test_file: Files = flag("Files that the finished checkpoint is measured on; never learnt from.")

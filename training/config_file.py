@@ -35,7 +35,7 @@ def _read_mapping(path: Path) -> dict[Any, Any]:
         content, tree = yaml.safe_load(text), yaml.compose(text, yaml.SafeLoader)
     except OSError as error:
         raise InputError(f"config: cannot read {str(path)!r}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: not YAML in UTF-8: {' '.join(str(error).split())}") from error
     if content is None:
         return {}

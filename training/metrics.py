@@ -93,7 +93,7 @@ def _multi(logits: NDArray[Any], labels: NDArray[Any], thresholds: Sequence[floa
 
 def _regression(predicted: NDArray[Any], truth: NDArray[Any]) -> dict[str, float]:
     error = predicted.astype(np.float64) - truth  # (N,)
-    variance = float(np.var(truth, dtype=np.float64))
+    variance = float(np.var(truth, dtype=np.float64)) if np.ptp(truth) else 0.0  # their mean may be rounded
     mse = float(np.mean(error**2))
     return {
         "mse": mse,

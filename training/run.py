@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import TrainerCallback, set_seed
+from transformers import TrainerCallback, TrainerState, set_seed
 from transformers.trainer_utils import PredictionOutput
 from transformers.utils import logging
 
@@ -19,13 +19,13 @@ from training.bigrams import add_bigrams
 from training.card import model_card
 from training.config import DataArguments, ModelArguments
 from training.config_training import TextCnnTrainingArguments
-from training.continuation import require_best, require_same_network
+from training.continuation import require_best, require_same_network, require_whole
 from training.data import TextData
 from training.distillation import DistillationObjective, Lesson, learn_from_teacher
 from training.distillation_report import distillation_report
 from training.metrics import best_metric
 from training.objective import Objective, class_weights
-from training.output import CARD, SUMMARY, OutputFolder
+from training.output import CARD, STATE, SUMMARY, OutputFolder
 from training.preparation import Prepared, prepare
 from training.report.page import write_report
 from training.report.record import record_files
@@ -61,7 +61,8 @@ def train(
     answers = _answers(trainer, prepared)
     if model_arguments.max_bigrams and data.problem_type == SINGLE:
         with _counted_in(speed):
-            answers = add_bigrams(prepared, answers, objective, model_arguments.max_bigrams, arguments.seed)
+            most, seed = model_arguments.max_bigrams, arguments.seed
+            answers, speed["linear_part_weight"] = add_bigrams(prepared, answers, objective, most, seed)
     assessment = _assess(data, prepared, lesson, answers, folder, arguments)
     summary = summarize(data, prepared, assessment, trainer.state, speed, (data_arguments, model_arguments, arguments))
     if arguments.should_save:
@@ -97,7 +98,10 @@ def _learn(
     """Learn the filters; how long it took, and how fast the steps were."""
     for callback in callbacks:
         trainer.add_callback(callback)
+    resumed: dict[str, float] = {}
     if folder.resume_from is not None:
+        require_whole(folder.resume_from)
+        resumed["resumed_at_step"] = TrainerState.load_from_json(str(folder.resume_from / STATE)).global_step
         require_same_network(folder.resume_from, prepared)
         if trainer.args.load_best_model_at_end:
             require_best(folder.resume_from)
@@ -109,16 +113,15 @@ def _learn(
         outcome = trainer.train(resume_from_checkpoint=None if folder.resume_from is None else str(folder.resume_from))
     fold_subwords(prepared.network.network)
     trainer.clock.report()  # of the steps after the last log
-    return {**outcome.metrics, **trainer.clock.total()}
+    return {**resumed, **outcome.metrics, **trainer.clock.total()}
 
 
 @contextmanager
 def _counted_in(speed: dict[str, float]) -> Iterator[None]:
     """Count what is learnt meanwhile as part of the training."""
-    begin, before = time.perf_counter(), speed["train_runtime"]
+    begin = time.perf_counter()
     yield
     speed["train_runtime"] += time.perf_counter() - begin
-    speed["train_samples_per_second"] *= before / speed["train_runtime"]
 
 
 def _assess(

@@ -50,8 +50,10 @@ class StepClock:
         return self._speed(*news)
 
     def total(self) -> dict[str, float]:
-        """Speed of all steps that were reported; nothing if there were none."""
-        return self._speed(*self._sums) if self._sums[0] else {}
+        """Speed of all steps that were reported, and the samples in them; nothing if there were none."""
+        if not self._sums[0]:
+            return {}
+        return {**self._speed(*self._sums), "samples": self._sums[2] * self._processes}
 
     def _speed(self, steps: float, elapsed_ms: float, texts: float, tokens: float) -> dict[str, float]:
         per_second = 1000 * self._processes / max(elapsed_ms, 1e-9)

@@ -71,14 +71,16 @@ def _speed(
     best = [log["epoch"] for log in state.log_history if is_best_kept and log.get("step") == step and "epoch" in log]
     return {
         "seconds": outcome["train_runtime"],  # evaluations included
-        "samples_per_second": outcome["train_samples_per_second"],
+        "samples_per_second": outcome.get("samples", 0.0) / outcome["train_runtime"],
         **{name: value for name, value in outcome.items() if name.startswith("step_")},  # on the device
         "processes": arguments.world_size,
         "device": str(arguments.device),
         "epochs": state.epoch,
         "best_epoch": best[0] if best else None,
         "steps": state.global_step,
+        "resumed_at_step": outcome.get("resumed_at_step"),  # seconds, speeds and loss are of what came after
         "loss": outcome["train_loss"],
+        "linear_part_weight": outcome.get("linear_part_weight", 0.0),  # that of the filters is the rest
     }
 
 

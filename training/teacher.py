@@ -15,7 +15,7 @@ from tqdm import tqdm
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from model.errors import InputError
+from model.errors import InputError, named
 from training.neighbours import neighbours
 from training.precision import half_precision
 from training.stored import writing
@@ -81,16 +81,14 @@ def load_transformer(name: str, **options: Any) -> tuple[Any, Any]:
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # a new last layer is no news
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-        network = AutoModelForSequenceClassification.from_pretrained(
-            name,
-            trust_remote_code=False,
-            dtype=torch.float32,  # whatever it was saved in
-            **options,
-        )
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"teacher must be a folder or hub name of a transformer, got {name!r}: {reason}") from error
+        with named(f"teacher must be a folder or hub name of a transformer, got {name!r}"):
+            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+            network = AutoModelForSequenceClassification.from_pretrained(
+                name,
+                trust_remote_code=False,
+                dtype=torch.float32,  # whatever it was saved in
+                **options,
+            )
     finally:
         logging.set_verbosity(verbosity)
     if tokenizer.pad_token is None:

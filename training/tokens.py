@@ -67,11 +67,14 @@ class TokenCache:
         folder = self.folder / f"tokenizer-{_digest(asked, *arrays)}"
         if self.overwrite or not folder.is_dir():
             tokenizer = train_tokenizer(texts, kind, vocab_size, min_frequency, normalizer, add_special_tokens)
-            with writing(self.folder):
-                beside = Path(tempfile.mkdtemp(dir=self.folder))
-                tokenizer.save_pretrained(beside)
+            with writing(self.folder), tempfile.TemporaryDirectory(dir=self.folder) as beside:
+                tokenizer.save_pretrained(whole := Path(beside) / folder.name)
                 shutil.rmtree(folder, ignore_errors=True)
-                beside.rename(folder)
+                try:
+                    whole.rename(folder)
+                except OSError:
+                    if not folder.is_dir():  # else another training was first, with the same
+                        raise
         loaded: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder)
         return loaded
 
@@ -107,10 +110,12 @@ class TokenCache:
     def _mapped(self, column: Any, path: Path) -> Tokens:
         """The column as one array that stays on the disk, whatever its size."""
         if self.overwrite or not path.is_file():
-            with tempfile.NamedTemporaryFile(dir=self.folder, delete=False) as beside:
-                for chunk in column.chunks:
-                    chunk.flatten().to_numpy().tofile(beside)
-            Path(beside.name).rename(path)
+            with tempfile.TemporaryDirectory(dir=self.folder) as beside:
+                whole = Path(beside) / path.name
+                with whole.open("wb") as file:
+                    for chunk in column.chunks:
+                        chunk.flatten().to_numpy().tofile(file)
+                whole.rename(path)
         lengths = compute.list_value_length(column).to_numpy().astype(np.int64)
         return Tokens(np.memmap(path, np.int32, "c"), lengths)
 

@@ -210,9 +210,10 @@ class TextCnnTrainer(Trainer):
             self.state.best_model_checkpoint = str(folder / name)
         self.accelerator.wait_for_everyone()  # every process adds the state of its random numbers
         if self.args.should_save:
-            self.state.save_to_json(str(staged / STATE))
-            staged.rename(folder / name)
-            rotate_checkpoints(str(folder), self.args.save_total_limit, self.state.best_model_checkpoint)
+            with OutputFolder(folder).writing(name):
+                self.state.save_to_json(str(staged / STATE))
+                staged.rename(folder / name)
+                rotate_checkpoints(str(folder), self.args.save_total_limit, self.state.best_model_checkpoint)
         self.accelerator.wait_for_everyone()
 
     @contextmanager

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.errors import InputError
+from model.errors import InputError, named
 from model.tokenizer import PAD_TOKEN, UNKNOWN_TOKEN
 from training.tokens import Tokens
 
@@ -91,14 +91,9 @@ def read_transformer(name_or_folder: str, vocabulary_size: int) -> Vectors:
     """The input embeddings of a transformer; raises `InputError` when there is none of that name."""
     from transformers import AutoModel
 
-    try:
+    kinds = "a file of word vectors, or a folder or hub name of a transformer"
+    with named(f"vectors must be {kinds}, got {name_or_folder!r}"):
         network = AutoModel.from_pretrained(name_or_folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"vectors must be a file of word vectors, or a folder or hub name of a transformer, "
-            f"got {name_or_folder!r}: {reason}"
-        ) from error
     weight = network.get_input_embeddings().weight.detach().float()[:vocabulary_size]
     table = torch.zeros(vocabulary_size, weight.shape[1])
     table[: len(weight)] = weight

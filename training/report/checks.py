@@ -54,12 +54,12 @@ def duplicates(folded: dict[str, list[str]]) -> list[dict[str, Any]]:
 
 
 def conflicts(texts: Sequence[str], folded: Sequence[str], targets: Sequence[Target]) -> dict[str, Any]:
-    """Texts that occur with different targets; case and spacing make no difference."""
-    by_text: dict[str, dict[Target, int]] = defaultdict(dict)
+    """Texts that occur with different targets; case and spacing make no difference, nor does the order of labels."""
+    by_text: dict[str, dict[Target | frozenset[str], int]] = defaultdict(dict)
     for row, (text, target) in enumerate(zip(folded, targets, strict=True)):
-        by_text[text].setdefault(target, row)
-    clashing = [list(rows.items()) for rows in by_text.values() if len(rows) > 1]
-    examples = [{"text": texts[rows[0][1]], "targets": [target for target, _ in rows]} for rows in clashing[:EXAMPLES]]
+        by_text[text].setdefault(frozenset(target) if isinstance(target, tuple) else target, row)
+    clashing = [list(rows.values()) for rows in by_text.values() if len(rows) > 1]
+    examples = [{"text": texts[rows[0]], "targets": [targets[row] for row in rows]} for rows in clashing[:EXAMPLES]]
     return {"texts": len(clashing), "examples": examples}
 
 

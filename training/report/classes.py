@@ -1,6 +1,6 @@
 """Figures by class, and which classes are taken for which: the same for one class a text and for several."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,14 +55,15 @@ def confusions(outcomes: Outcomes, labels: Sequence[str]) -> NDArray[np.int64]:
     return np.asarray(mistaken.todense()) + np.diag(np.asarray(right.sum(axis=0)).ravel())
 
 
-def confused_pairs(matrix: NDArray[np.int64], labels: Sequence[str]) -> list[tuple[str, str, int, float]]:
-    """The pairs (true, answered, texts, share of the true class's texts) that occur most."""
+def confused_pairs(
+    matrix: NDArray[np.int64], labels: Sequence[str], support: Mapping[str, int]
+) -> list[tuple[str, str, int, float]]:
+    """The pairs (true, answered, texts, share of the `support` texts that have the true class) that occur most."""
     wrong = matrix - np.diag(np.diag(matrix))
     order = np.argsort(-wrong, axis=None, kind="stable")[:SHOWN_PAIRS]
-    totals = np.maximum(matrix.sum(axis=1), 1)
     pairs = [(int(row), int(column)) for row, column in zip(*np.unravel_index(order, wrong.shape), strict=True)]
     return [
-        (labels[row], labels[column], int(wrong[row, column]), float(wrong[row, column] / totals[row]))
+        (labels[row], labels[column], int(wrong[row, column]), float(wrong[row, column] / support[labels[row]]))
         for row, column in pairs
         if wrong[row, column]
     ]

@@ -44,7 +44,9 @@ def compare(left: Path, right: Path) -> str:
     kinds = [side.config.problem_type for side in sides]
     if kinds[0] != kinds[1]:
         raise InputError(f"compare: {sides[0].name!r} is a {kinds[0]}, {sides[1].name!r} a {kinds[1]}")
-    split = common_split(*sides)
+    both = [split for split in ("test", "validation") if all(split in side.outcomes for side in sides)]
+    common = [split for split in both if _is_common(*sides, split)]
+    split = next(iter(common), None)
     return render(
         "comparison.html",
         names=[side.name for side in sides],
@@ -53,18 +55,15 @@ def compare(left: Path, right: Path) -> str:
         classes=[] if split is None or kinds[0] == REGRESSION else class_rows(*sides, split),
         settings=setting_rows(*(side.summary["arguments"] for side in sides)),
         split=split,
+        foreign=[split for split in both if split not in common],
         disagreement=None if split is None else disagreement(*sides, split),
     )
 
 
-def common_split(left: Side, right: Side) -> str | None:
-    """The split that both were measured on with the same texts and targets: test, else validation."""
-    for split in ("test", "validation"):
-        if split in left.outcomes and split in right.outcomes:
-            digests = [side.record["splits"][split]["digest"] for side in (left, right)]
-            if digests[0] == digests[1] and left.outcomes[split].targets == right.outcomes[split].targets:
-                return split
-    return None
+def _is_common(left: Side, right: Side, split: str) -> bool:
+    """Whether both were measured on the same texts and targets."""
+    digests = [side.record["splits"][split]["digest"] for side in (left, right)]
+    return digests[0] == digests[1] and left.outcomes[split].targets == right.outcomes[split].targets
 
 
 def metric_rows(left: Side, right: Side) -> list[dict[str, Any]]:

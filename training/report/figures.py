@@ -15,7 +15,7 @@ from training.report.record import Outcomes
 from training.targets import MULTI, REGRESSION, SINGLE
 
 CAPTIONS = {
-    "curves": "Loss and metrics by epoch; the dotted line is the epoch that was kept.",
+    "curves": "Loss and metrics of the filters alone by epoch; the dotted line is the epoch that was kept.",
     "confusions": "True classes (rows) and answers (columns) in the order of the labels, as shares of the true class.",
     "reliability": "Share of right answers by score, before and after calibration; the diagonal is perfect.",
     "coverage": "Error on the texts answered, when only the most certain ones are; the dot is the rule to abstain.",

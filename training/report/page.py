@@ -41,6 +41,8 @@ def make_report(folder: Path) -> tuple[dict[str, bytes], str]:
     split = "test" if "test" in outcomes else "validation"
     labels, problem_type = classifier.labels, classifier.problem_type
     matrix = None if problem_type == REGRESSION else confusions(outcomes[split], labels)
+    classes = None if matrix is None else class_figures(outcomes[split], labels)
+    support = {row.name: row.support for row in classes or ()}
     images = draw(problem_type, summary, record, outcomes, split, matrix)
     page = render(
         "report.html",
@@ -53,8 +55,8 @@ def make_report(folder: Path) -> tuple[dict[str, bytes], str]:
         problem_type=problem_type,
         images={name: b64encode(image).decode() for name, image in images.items()},
         captions=figures.CAPTIONS,
-        classes=None if matrix is None else class_figures(outcomes[split], labels),
-        pairs=None if matrix is None else confused_pairs(matrix, labels),
+        classes=classes,
+        pairs=None if matrix is None else confused_pairs(matrix, labels, support),
         confusions=None if matrix is None or problem_type != SINGLE else condensed(matrix, labels),
         mistakes=[_explained(classifier, mistake) for mistake in record["splits"][split]["mistakes"]],
     )
