@@ -14,7 +14,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     """Refuses a head that is too long and hangs up on one that takes too long; other requests cost nothing more."""
 
     _head_is_open = True
-    _body_is_open = False
+    _body_is_open = _message_has_ended = False
     _head_bytes = 0
     _giving_up: asyncio.TimerHandle | None = None
 
@@ -30,12 +30,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Some bytes have come: the end of a head, part of one, or neither."""
-        body_came_first = self._body_is_open
+        body_came_first, self._message_has_ended = self._body_is_open, False
         super().data_received(data if body_came_first else _without_upgrade(data))
         if not self._head_is_open:
             self._stop_waiting()
             return
-        self._head_bytes += 0 if body_came_first else len(data)  # some of it belongs to the request before
+        self._head_bytes += 0 if self._message_has_ended else len(data)  # some of it belongs to the request before
         if self._head_bytes > MOST_HEAD_BYTES:
             self.send_400_response(f"Header: must be at most {MOST_HEAD_BYTES} bytes, got more.")
         elif self._giving_up is None:
@@ -53,7 +53,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """So has the body, if there is one."""
-        self._body_is_open = False
+        self._body_is_open, self._message_has_ended = False, True
         super().on_message_complete()
 
     def _start_waiting(self) -> None:

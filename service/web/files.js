@@ -9,12 +9,13 @@ export class FileError extends Error {
   }
 }
 
-// {columns, rows}: rows are objects; plain lines have the column "text". Raises FileError for bytes that are no UTF-8
-// and for a line that is no JSON object.
+// {columns, rows}: rows are objects; plain lines have the column "text". Raises FileError for bytes that are no UTF-8,
+// a line that is no JSON object, broken quoting and rows that do not fit the header.
 export function parseFile(name, bytes) {
   const text = decode(bytes);
   if (/\.(jsonl|ndjson)$/i.test(name)) return parseJsonLines(text);
-  if (/\.(csv|tsv)$/i.test(name)) return parseTable(text, /\.tsv$/i.test(name) ? "\t" : ",");
+  if (/\.csv$/i.test(name)) return toTable(parseRecords(text, ",", true));
+  if (/\.tsv$/i.test(name)) return parseTsv(text);
   return parseLines(text);
 }
 
@@ -47,28 +48,65 @@ function parseJsonLines(text) {
   return { columns: Object.keys(rows[0] ?? {}), rows };
 }
 
-function parseTable(text, separator) {
-  const [columns = [], ...records] = parseRecords(text, separator);
-  const rows = records.filter((record) => record.some(Boolean)).map((record) => {
-    return Object.fromEntries(columns.map((column, index) => [column, record[index] ?? ""]));
-  });
+// As in training, quotes mean nothing where they break, or take in tabs although the file is whole without them.
+function parseTsv(text) {
+  const table = (quotes) => toTable(parseRecords(text, "\t", quotes));
+  let quoted = null;
+  try {
+    quoted = table(true);
+    if (!quoted.rows.some((row) => Object.values(row).some((cell) => cell.includes("\t")))) return quoted;
+  } catch {
+    return table(false);
+  }
+  try {
+    return table(false);
+  } catch {
+    return quoted;
+  }
+}
+
+function toTable(records) {
+  const { fields: columns, line: first } = records[0] ?? { fields: [], line: 1 };
+  if (new Set(columns).size < columns.length) throw new FileError("same_columns", first);
+  const rows = [];
+  for (const { fields, line } of records.slice(1)) {
+    if (fields.length !== columns.length) throw new FileError("other_columns", line);
+    if (fields.some(Boolean)) rows.push(Object.fromEntries(columns.map((column, index) => [column, fields[index]])));
+  }
   return { columns, rows };
 }
 
-export function parseRecords(text, separator) {
+// {fields, line} of every line, or more where quotes take in line ends, that is not blank.
+function parseRecords(text, separator, quotes) {
   const records = [];
-  let record = [], field = "", quoted = false;
-  for (let at = 0; at < text.length; at += 1) {
-    const character = text[at];
-    if (quoted) {
-      if (character !== '"') field += character;
-      else if (text[at + 1] === '"') { field += '"'; at += 1; } else quoted = false;
-    } else if (character === '"' && !field) quoted = true;
-    else if (character === separator) { record.push(field); field = ""; }
-    else if (character === "\n") { records.push([...record, field]); record = []; field = ""; }
-    else if (character !== "\r") field += character;
+  const unquoted = separator === "," ? /[^,\r\n]*/y : /[^\t\r\n]*/y;
+  let at = 0, line = 1;
+
+  function next() {
+    const start = at;
+    if (!quotes || text[at] !== '"') {
+      unquoted.lastIndex = start;
+      unquoted.test(text);
+      at = unquoted.lastIndex;
+      return text.slice(start, at);
+    }
+    let end = text.indexOf('"', start + 1);
+    while (end >= 0 && text[end + 1] === '"') end = text.indexOf('"', end + 2);
+    if (end < 0) throw new FileError("open_quote", line);
+    const field = text.slice(start + 1, end);
+    line += field.match(/\r\n?|\n/g)?.length ?? 0;
+    at = end + 1;
+    if (at < text.length && ![separator, "\r", "\n"].includes(text[at])) throw new FileError("closed_quote", line);
+    return field.replaceAll('""', '"');
   }
-  if (field || record.length) records.push([...record, field]);
+
+  while (at < text.length) {
+    const record = { fields: [], line };
+    do record.fields.push(next()); while (text[at++] === separator);
+    if (text[at - 1] === "\r" && text[at] === "\n") at += 1;
+    line += 1;
+    if (record.fields.length > 1 || record.fields[0]) records.push(record);
+  }
   return records;
 }
 

@@ -25,6 +25,10 @@ const STRINGS = {
     deadline_exceeded: "The service did not get to it in time. Try again.", unauthorized: "This service wants an API key.",
     unreachable: "The service does not answer. Once it runs again, send it once more.", other: "The service failed: {message}",
     waiting: "The service is busy; going on in {seconds} s.", no_rows: "No texts in {name}.", bad_line: "{name}, line {line}: no JSON object.",
+    open_quote: "{name}, line {line}: nothing closes the quote.",
+    closed_quote: "{name}, line {line}: broken quoting; a quote inside a quoted field is written twice.",
+    other_columns: "{name}, line {line}: the header has another number of columns.",
+    same_columns: "{name}, line {line}: two columns have the same name.",
     not_utf8: "{name} is not UTF-8 text; save it as UTF-8 and choose it again.",
   },
   zh: {
@@ -51,6 +55,10 @@ const STRINGS = {
     deadline_exceeded: "服务未能及时处理，请重试。", unauthorized: "本服务需要 API 密钥。",
     unreachable: "服务没有响应。恢复运行后请重新发送。", other: "服务出错：{message}",
     waiting: "服务繁忙，{seconds} 秒后继续。", no_rows: "{name} 中没有文本。", bad_line: "{name} 第 {line} 行不是 JSON 对象。",
+    open_quote: "{name} 第 {line} 行：引号没有闭合。",
+    closed_quote: "{name} 第 {line} 行：引号用法有误；带引号的字段里，引号要写两遍。",
+    other_columns: "{name} 第 {line} 行：列数与表头不一致。",
+    same_columns: "{name} 第 {line} 行：有两列同名。",
     not_utf8: "{name} 不是 UTF-8 文本；请另存为 UTF-8 后重新选择。",
   },
 };
