@@ -1,6 +1,7 @@
 """The shape of the code: imports point down, the top level is fixed, importing does nothing."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -37,11 +38,34 @@ def imported_packages(path: Path) -> set[str]:
     return imported(path) & {*PACKAGES, "tests", "benchmarks"}
 
 
+def files_of_the_model(path: Path) -> set[str]:
+    """Those of `model/` that one of them imports, by name or by a dot, as modelling files do."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            if module in (".", "model"):
+                found |= {alias.name for alias in node.names}
+            elif module.startswith((".", "model.")):
+                found.add(module.rpartition(".")[2])
+    return found
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_imports_point_down(package: str) -> None:
     assert sources(package)
     for path in sources(package):
         assert imported_packages(path) <= ALLOWED[package], path
+
+
+def test_files_of_the_model_import_only_files_above_them_in_its_readme() -> None:
+    readme = (ROOT / "model" / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`\w+\.py`.*?) \|", readme, flags=re.MULTILINE)
+    above: set[str] = set()
+    for name in (name for row in rows for name in re.findall(r"`(\w+)\.py`", row)):
+        assert files_of_the_model(ROOT / "model" / f"{name}.py") <= above, name
+        above.add(name)
+    assert above == {path.stem for path in sources("model")} - {"__init__"}
 
 
 def test_modelling_files_import_nothing_of_ours_by_name() -> None:

@@ -60,6 +60,19 @@ def test_requests_of_any_shape_are_answered_on_one_connection() -> None:
     run(scenario())
 
 
+def test_many_small_requests_in_one_piece_are_no_long_head() -> None:
+    request, times = REQUEST % (b"A: %b\r\n" % (b"a" * 900)), 300
+
+    async def scenario() -> None:
+        async with connected() as (reader, writer):
+            writer.write(request * times)
+            for _ in range(times):
+                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK")
+                assert await reader.readexactly(1) == b"0"
+
+    run(scenario())
+
+
 def test_the_wish_for_another_protocol_is_ignored() -> None:
     """As of `curl --http2` and Java's client, which send their first requests so."""
     body = b"\r\nUpgrade: all of it" * 20_000  # in many pieces, none of which is a head
