@@ -40,6 +40,24 @@ def test_make_targets_and_commands_in_the_readmes_exist(name: str) -> None:
         assert f"{command} = " in scripts, command
 
 
+def parts(readme: str) -> list[tuple[str, int, list[str]]]:
+    """How every part begins (a heading, a kind of code), how many rows of a table it has, and where its links lead."""
+    text = (ROOT / readme).read_text(encoding="utf-8")
+    for english, chinese in (("README.md)\n", "README.zh.md)\n"), ("light.png", "chinese.png")):
+        text = text.replace(chinese, english)
+    return [
+        (re.findall(r"^(?:#*|```\w*)", part)[0], part.count("\n|"), sorted(LINK.findall(part)))
+        for part in text.split("\n\n")
+    ]
+
+
+def test_both_readmes_have_the_same_parts_and_show_the_same_reply() -> None:
+    assert parts("README.zh.md") == parts("README.md")
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh.md")]
+    english, chinese = (re.findall(r"```json\n.*?```", text, flags=re.DOTALL) for text in texts)
+    assert english == chinese != []
+
+
 @pytest.mark.parametrize("package", PACKAGED)
 def test_every_module_stands_in_the_readme_beside_it(package: str) -> None:
     readme = (ROOT / package / "README.md").read_text(encoding="utf-8")
