@@ -1,4 +1,4 @@
-"""The files of a checkpoint folder and what tells one content from another; imports no torch, which costs seconds."""
+"""The files of a checkpoint folder and its revision, and what names of files tell; imports no torch, which is slow."""
 
 import hashlib
 from pathlib import Path
@@ -17,3 +17,17 @@ def revision(folder: Path) -> str:
         with (folder / name).open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return f"sha256:{digest.hexdigest()}"
+
+
+def ending(path: Path) -> str:
+    """What tells the format of a file, in small letters: the ending, or the one before `.gz`.
+
+    >>> ending(Path("texts.JSONL.gz"))
+    '.jsonl'
+    """
+    return Path(path.stem if is_gzip(path) else path.name).suffix.lower()
+
+
+def is_gzip(path: Path) -> bool:
+    """Whether the name says so."""
+    return path.suffix.lower() == ".gz"

@@ -1,8 +1,7 @@
 """A folder of files, scored one after the other, or side by side on the workers of a Ray cluster."""
 
 import os
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from .classifier import TextClassifier
 from .encoding import use_threads
 from .errors import InputError
+from .files import ending, is_gzip
 from .options import InferenceOptions
 from .resumption import require_made_by
 from .rows import first_repeated
@@ -79,7 +79,7 @@ def score_folder(job: Job, source: Path, target: Path, tell: Callable[[str], Non
     """
     if source.resolve() == target.resolve():
         raise InputError(f"output must be another folder than the input, got {str(target)!r}")
-    files = [path for path in sorted(source.iterdir()) if _is_of(path, READ) and path.name[0] != "."]
+    files = [path for path in sorted(source.iterdir()) if ending(path) in READ and path.name[0] != "."]
     if not files:
         raise InputError(f"input {str(source)!r} holds no file that ends in {', '.join(READ)}, .gz may follow")
     targets = [target / _target_name(path) for path in files]
@@ -132,9 +132,5 @@ def _make_folder(path: Path) -> None:
         raise InputError(f"output {str(path)!r} must be a folder that can be written ({error.strerror})") from error
 
 
-def _is_of(path: Path, endings: Iterable[str]) -> bool:
-    return path.name.lower().removesuffix(".gz").endswith(tuple(endings))
-
-
 def _target_name(path: Path) -> str:
-    return path.name if _is_of(path, WRITTEN) else f"{re.sub('[.]gz$', '', path.name, flags=re.IGNORECASE)}.jsonl"
+    return path.name if ending(path) in WRITTEN else f"{path.stem if is_gzip(path) else path.name}.jsonl"

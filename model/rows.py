@@ -22,6 +22,7 @@ from pydantic_core import from_json
 from .delimited import Record, quoting_of_tsv, records
 from .errors import InputError, listed
 from .fasttext import PREFIX, without_labels
+from .files import ending, is_gzip
 
 Item = TypeVar("Item", bound=Hashable)
 
@@ -68,15 +69,13 @@ _Parts = Iterator[Any]  # of a `Table`: its columns, then each of its rows
 
 
 def _read(name: str, text_column: str) -> _Parts:
-    endings = [ending.lower() for ending in Path(name).suffixes]
-    is_compressed = endings[-1:] == [".gz"]
-    ending = "".join(endings[:-1][-1:] if is_compressed else endings[-1:])
-    if ending in _UNREAD:
+    kind = ending(Path(name))
+    if kind in _UNREAD:
         kinds = ", ".join(_PARSERS)
         raise InputError(f"input must end in {kinds}, .gz may follow, or have a text a line, got {name!r}")
-    parse = _PARSERS.get(ending, _texts)
+    parse = _PARSERS.get(kind, _texts)
     try:
-        with _open(name, is_compressed) as file:
+        with _open(name) as file:
             yield from parse(file, text_column)
     except OSError as error:  # of a broken gzip too
         raise InputError(f"input {name!r} cannot be read ({error.strerror or error})") from error
@@ -91,12 +90,12 @@ class TableError(ValueError):
 
 
 @contextmanager
-def _open(name: str, is_compressed: bool) -> Iterator[IO[bytes]]:
+def _open(name: str) -> Iterator[IO[bytes]]:
     if name == "-":
         if sys.stdin is None:  # as whoever started this process has left it
             raise InputError("input: standard input is closed")
         yield sys.stdin.buffer
-    elif is_compressed:
+    elif is_gzip(Path(name)):
         with gzip.open(name) as file:
             yield file  # type: ignore[misc]  # it reads like any other file
     else:

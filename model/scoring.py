@@ -17,6 +17,7 @@ from pydantic_core import to_json, to_jsonable_python
 from .classifier import TextClassifier
 from .errors import InputError
 from .fasttext import fasttext_line
+from .files import ending
 from .prediction import Prediction
 from .resumption import ResumableFile
 from .rows import BadRow, Row, Rows, read_table
@@ -168,18 +169,13 @@ def _fields(scored: Scored) -> dict[str, Any]:
 
 def _is_csv(source: str, target: Path, options: ScoringOptions) -> bool:
     """Whether rows become CSV rather than lines of their own; raises `InputError` for a target that can be neither."""
-    if options.format == "fasttext" or _kind(target) == ".jsonl":
+    if options.format == "fasttext" or ending(target) == ".jsonl":
         return False
-    if _kind(target) != ".csv":
+    if ending(target) != ".csv":
         raise InputError(f"output must end in .jsonl or .csv, .gz may follow, got {str(target)!r}")
-    if _kind(Path(source)) in (".jsonl", ".ndjson"):
+    if ending(Path(source)) in (".jsonl", ".ndjson"):
         raise InputError(f"output must end in .jsonl for such an input, whose rows may differ, got {str(target)!r}")
     return True
-
-
-def _kind(path: Path) -> str:
-    name = Path(path.name.lower())
-    return (name.with_suffix("") if name.suffix == ".gz" else name).suffix
 
 
 def _csv_header(columns: list[str] | None, prediction: Prediction) -> bytes:
@@ -225,5 +221,5 @@ def run_of(classifier: TextClassifier, source: str, options: ScoringOptions) -> 
 
 
 def _sentence(name: str, row: BadRow) -> str:
-    unit = "row" if _kind(Path(name)) == ".parquet" else "line"
+    unit = "row" if ending(Path(name)) == ".parquet" else "line"
     return f"{name}: {unit} {row.number} {row.reason}"

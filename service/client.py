@@ -81,6 +81,8 @@ class _Protocol:
         self._url = url.rstrip("/") + "/predict"
         self._headers = {"Content-Type": "application/json"} | ({"X-API-Key": api_key} if api_key else {})
         self._timeout_s = timeout_s
+        if httpx.URL(url).scheme not in ("http", "https"):
+            raise ValueError(f"url must begin with http:// or https://, got {url!r}")
         if retries < 0:
             raise ValueError(f"retries must be at least 0, got {retries}")
         self._retries = retries

@@ -38,6 +38,8 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_mistakes_of_the_caller_are_told() -> None:
+    with pytest.raises(ValueError, match=r"url must begin with http:// or https://, got 'localhost:8000'"):
+        Client("localhost:8000")
     with pytest.raises(ValueError, match="retries must be at least 0, got -1"):
         Client(URL, retries=-1)
     asked: list[bytes] = []

@@ -31,7 +31,7 @@ def test_a_folder_trains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     folder = folder_of(tmp_path, "train", "test")
     flags = ["--dataset", str(folder), "--output_dir", str(tmp_path / "out"), *TINY, "--num_train_epochs", "2"]
     assert main(flags) == 0
-    assert "test             144" in capsys.readouterr().out
+    assert "test          144" in capsys.readouterr().out
 
 
 def test_without_training_split(tmp_path: Path) -> None:

@@ -11,11 +11,10 @@ import numpy as np
 from transformers.trainer_utils import EvalPrediction, PredictionOutput
 
 from model.classifier import TextClassifier
-from model.prediction import MULTI_LABEL_THRESHOLD
 from model.saving import save_checkpoint
 from training.calibration import probabilities
 from training.distillation import Lesson
-from training.metrics import metrics_for
+from training.metrics import applying, metrics_for
 from training.output import STAGING
 from training.preparation import Prepared
 from training.scaling import Scale
@@ -52,8 +51,8 @@ def _agreement(prepared: Prepared, teacher: Any, student: Any, problem_type: str
         return float((teacher.argmax(axis=1) == student.argmax(axis=1)).mean())
     config = prepared.network.config
     scores = probabilities(student / config.calibration_temperature, problem_type)
-    thresholds = MULTI_LABEL_THRESHOLD if config.thresholds is None else np.array(config.thresholds)
-    return float(((probabilities(teacher, problem_type) >= MULTI_LABEL_THRESHOLD) == (scores >= thresholds)).mean())
+    taught = applying(probabilities(teacher, problem_type), None)
+    return float((taught == applying(scores, config.thresholds)).mean())
 
 
 def _speeds(lesson: Lesson, prepared: Prepared, texts: list[str], folder: Path) -> dict[str, float]:

@@ -12,6 +12,7 @@ from typing import IO
 
 from model.errors import InputError
 from model.fasttext import PREFIX
+from model.files import ending, is_gzip
 from training.formats import PARSERS, parse_fasttext
 from training.table import Table, joined
 
@@ -30,7 +31,7 @@ def data_files(flag: str, given: Sequence[str]) -> list[Path]:
             raise InputError(f"{flag} must name a file, a folder or a pattern, got {name!r}")
         path, found = Path(name), [Path(name)]
         if path.is_dir():
-            found = [file for file in sorted(path.iterdir()) if _ending(file) in PARSERS and file.name[0] != "."]
+            found = [file for file in sorted(path.iterdir()) if ending(file) in PARSERS and file.name[0] != "."]
         elif not path.exists() and any(sign in name for sign in "*?["):
             found = [file for file in map(Path, sorted(glob.glob(name, recursive=True))) if file.is_file()]  # noqa: PTH207  (absolute ones too)
         if not found:
@@ -40,7 +41,7 @@ def data_files(flag: str, given: Sequence[str]) -> list[Path]:
     file, times = Counter(files).most_common(1)[0]
     if times > 1:
         raise InputError(f"{flag}: {str(file)!r} is given {times} times")
-    typed = {_ending(file) not in _UNTYPED: file for file in files}
+    typed = {ending(file) not in _UNTYPED: file for file in files}
     if len(typed) > 1:
         raise InputError(
             f"{flag}: give files with types or .csv and .tsv, not both, got {typed[True]} and {typed[False]}"
@@ -68,7 +69,7 @@ def read_table(path: Path) -> Table:
 
 def read_tables(path: Path, rows: int | None) -> Iterator[Table]:
     """The rows of `read_table` in tables of at most `rows` rows, of which one at a time is held."""
-    parse = PARSERS.get(_ending(path))
+    parse = PARSERS.get(ending(path))
     with _reading(path) as file:
         head = file.read(len(codecs.BOM_UTF8) + len(PREFIX)).removeprefix(codecs.BOM_UTF8)
         file.seek(0)
@@ -84,22 +85,12 @@ def read_tables(path: Path, rows: int | None) -> Iterator[Table]:
             raise InputError(f"{path}: no rows")
 
 
-def _ending(path: Path) -> str:
-    """What tells the format: the ending before .gz, if there is that."""
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    return "".join(suffixes[:-1][-1:] if _is_compressed(path) else suffixes[-1:])
-
-
-def _is_compressed(path: Path) -> bool:
-    return path.suffix.lower() == ".gz"
-
-
 @contextmanager
 def _reading(path: Path) -> Iterator[IO[bytes]]:
     try:
         if not path.is_dir() and path.stat().st_size == 0:
             raise InputError(f"{path}: the file is empty")
-        with gzip.open(path) if _is_compressed(path) else path.open("rb") as file:
+        with gzip.open(path) if is_gzip(path) else path.open("rb") as file:
             yield file  # type: ignore[misc]  # a gzip reads like any other file
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.errors import InputError, named
+from model.files import ending, is_gzip
 from model.tokenizer import PAD_TOKEN, UNKNOWN_TOKEN
 from training.tokens import Tokens
 
@@ -102,12 +103,10 @@ def read_transformer(name_or_folder: str, vocabulary_size: int) -> Vectors:
 
 def _entries(path: Path, wanted: dict[str, list[int]]) -> Iterator[_Entry]:
     """The words of the file that are `wanted` in lower case, with their vectors; nothing else is kept or parsed."""
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    compressed = suffixes[-1:] == [".gz"]
-    is_binary = (suffixes[:-1] if compressed else suffixes)[-1:] == [".bin"]
+    parse = _binary if ending(path) == ".bin" else _text
     try:
-        with io.BufferedReader(gzip.open(path)) if compressed else path.open("rb") as file:
-            yield from (_binary if is_binary else _text)(str(path), file, wanted)
+        with io.BufferedReader(gzip.open(path)) if is_gzip(path) else path.open("rb") as file:
+            yield from parse(str(path), file, wanted)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"vectors: {str(path)!r} cannot be read: {error}") from error
 

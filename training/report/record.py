@@ -24,7 +24,7 @@ from training.metrics import applying
 from training.output import PREDICTIONS, RECORD
 from training.preparation import Prepared
 from training.report.checks import data_checks
-from training.targets import REGRESSION, SINGLE, arrow_type
+from training.targets import MULTI, REGRESSION, SINGLE, arrow_type, encode_targets
 
 Array = NDArray[Any]
 
@@ -177,7 +177,7 @@ def _wrongness(
         is_wrong = np.array(outcomes.answers) != np.array(outcomes.targets)
         return np.where(is_wrong, outcomes.scores, 0.0), scores.argmax(axis=1), outcomes.scores
     applies = applying(scores, config.thresholds)
-    truth = np.array([[label in target for label in data.labels] for target in map(set, outcomes.targets)])  # (N, C)
+    truth = encode_targets([tuple(target) for target in outcomes.targets], data.labels, MULTI) > 0  # (N, C)
     wrongness = np.where(applies == truth, 0.0, np.where(applies, scores, 1 - scores))
     labels = wrongness.argmax(axis=1)  # (N,)
     rows = np.arange(len(labels))
