@@ -26,6 +26,7 @@ from training.targets import (
     class_names,
     infer_problem_type,
     label_column_of,
+    names_of,
     read_targets,
     stray_cell,
 )
@@ -70,6 +71,10 @@ class TextData:
     test: Split | None
     unlabelled: list[str] = field(default_factory=list)  # more texts for a teacher
     out_of_scope: dict[str, Split] = field(default_factory=dict)  # by name in `OUT_OF_SCOPE`; texts without targets
+
+    def measured(self) -> dict[str, Split]:
+        """The splits that figures are made of, by name."""
+        return {"validation": self.validation} | ({} if self.test is None else {"test": self.test})
 
 
 def load_data(arguments: DataArguments, seed: int) -> TextData:
@@ -143,8 +148,7 @@ def hold_out(train: Split, share: float, seed: int) -> tuple[Split, Split]:
 
 def _rarest_classes(targets: Sequence[Target]) -> Iterator[str]:
     """The class of each target, the rarest of several; the same for numbers and for texts without any."""
-    kinds = ((target,) if isinstance(target, str) else target for target in targets)
-    names = [kind if isinstance(kind, tuple) else () for kind in kinds]
+    names = list(map(names_of, targets))
     counts = Counter(chain.from_iterable(names))
     return (min(each, key=lambda name: (counts[name], name), default="") for each in names)
 
@@ -234,7 +238,7 @@ def _require_classes(train: Split, labels: list[str], column: str) -> None:
 
 def _require_known(split: Split, table: Table, known: set[str], column: str) -> None:
     for index, target in enumerate(split.targets):
-        for name in chain([target] if isinstance(target, str) else target):  # type: ignore[arg-type]
+        for name in names_of(target):
             if name not in known:
                 raise InputError(
                     f"{table.place(index)}: {column} {name!r} was never seen in training, which has "

@@ -82,8 +82,7 @@ def learn_from_teacher(
     own = [*data.train.texts, *data.unlabelled]
     alike = teacher.alike(words_of(own)) if arguments.augmented_copies else {}
     texts = own + augment(own, arguments.augmented_copies, alike)
-    splits = {"validation": data.validation, **({} if data.test is None else {"test": data.test})}
-    logits = {split: teacher.logits(rows.texts, cache.folder) for split, rows in splits.items()}
+    logits = {name: teacher.logits(split.texts, cache.folder) for name, split in data.measured().items()}
     taught = teacher.logits(texts, cache.folder)  # (N, C)
     labels = np.stack([taught, _known(data, len(texts))], axis=1)  # (N, 2, C)
     tokens = cache.tokenize(tokenizer, texts)

@@ -14,7 +14,7 @@ from transformers.trainer_utils import EvalPrediction
 from model.errors import InputError
 from model.prediction import MULTI_LABEL_THRESHOLD
 from training.scaling import Scale
-from training.targets import MULTI, REGRESSION, SINGLE, Target
+from training.targets import MULTI, REGRESSION, SINGLE, Target, names_of
 
 # N texts, C classes.
 
@@ -44,8 +44,7 @@ def best_metric(asked: str | None, problem_type: str, targets: Sequence[Target])
 
 def is_imbalanced(targets: Sequence[Target]) -> bool:
     """Whether the most frequent class has over nine times the rows of the rarest one."""
-    names = ((target,) if isinstance(target, str) else target for target in targets if not isinstance(target, float))
-    rows = Counter(chain.from_iterable(names))
+    rows = Counter(chain.from_iterable(map(names_of, targets)))
     return max(rows.values()) > IMBALANCE * min(rows.values())
 
 

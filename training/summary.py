@@ -17,7 +17,7 @@ from training.config_training import TextCnnTrainingArguments
 from training.data import TextData
 from training.precision import products_in
 from training.preparation import Prepared
-from training.targets import REGRESSION
+from training.targets import REGRESSION, names_of
 
 _EXAMPLES = 6  # texts to try
 _EXAMPLE_CHARACTERS = 80  # of the longest of them
@@ -85,13 +85,11 @@ def _speed(
 
 
 def _data(data: TextData, prepared: Prepared) -> dict[str, Any]:
-    splits = {"train": data.train, "validation": data.validation, "test": data.test, **data.out_of_scope}
+    splits = {"train": data.train, **data.measured(), **data.out_of_scope}
     config = prepared.network.config
     return {
         "problem_type": data.problem_type,
-        "splits": {
-            name: {"source": split.source, "texts": len(split)} for name, split in splits.items() if split is not None
-        },
+        "splits": {name: {"source": split.source, "texts": len(split)} for name, split in splits.items()},
         "labels": {data.labels[0]: len(data.train)} if data.problem_type == REGRESSION else _counts(data),
         "max_length": config.max_length,
         "examples": _examples(data.validation.texts),
@@ -112,7 +110,7 @@ def _examples(texts: Sequence[str]) -> list[str]:
 def _counts(data: TextData) -> dict[str, int]:
     counts: Counter[str] = Counter()
     for target in data.train.targets:
-        counts.update([target] if isinstance(target, str) else target)  # type: ignore[arg-type]
+        counts.update(names_of(target))
     return {label: counts[label] for label in data.labels}
 
 

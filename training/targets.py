@@ -85,9 +85,16 @@ def read_targets(table: Table, column: str, problem_type: str, seen: dict[type, 
     return targets
 
 
+def names_of(target: Target) -> tuple[str, ...]:
+    """The classes of a text: one, several, or none where the target is a number."""
+    if isinstance(target, str):
+        return (target,)
+    return target if isinstance(target, tuple) else ()
+
+
 def class_names(targets: Iterable[Target]) -> list[str]:
     """The distinct classes: by value if all are integers, else by code point."""
-    names = {name for target in targets for name in ((target,) if isinstance(target, str) else _tuple(target))}
+    names = {name for target in targets for name in names_of(target)}
     if all(_INTEGER.fullmatch(name) for name in names):
         return sorted(names, key=lambda name: (int(name), name))  # "0" and "-0" have an order too
     return sorted(names)
@@ -123,7 +130,7 @@ def encode_targets(targets: Sequence[Target], labels: Sequence[str], problem_typ
     shape = len(targets), len(labels)
     encoded = targets.zeros(shape[1]) if isinstance(targets, StoredColumn) else np.zeros(shape, np.float32)
     for row, target in enumerate(targets):
-        encoded[row, [position[name] for name in _tuple(target)]] = 1
+        encoded[row, [position[name] for name in names_of(target)]] = 1
     return encoded
 
 
@@ -215,7 +222,3 @@ def _number(value: object, untyped: bool) -> float:
 
 
 _READERS: dict[str, Callable[[object, bool], Target]] = {SINGLE: _one_class, MULTI: _classes, REGRESSION: _number}
-
-
-def _tuple(target: Target) -> tuple[str, ...]:
-    return target if isinstance(target, tuple) else ()

@@ -27,11 +27,10 @@ _SMOOTHING = 0.05  # of naive Bayes; of 2 % wrong labels it ranks most first wit
 
 def data_checks(data: TextData, train: TokenTensors) -> dict[str, Any]:
     """Figures and examples, ready for JSON."""
-    splits = {"train": data.train, "validation": data.validation, "test": data.test}
-    if isinstance(data.train.texts, StoredColumn):
-        del splits["train"]
-    folded = {name: [_fold(text) for text in split.texts] for name, split in splits.items() if split is not None}
-    if "train" not in splits:
+    is_streamed = isinstance(data.train.texts, StoredColumn)
+    splits = ({} if is_streamed else {"train": data.train}) | data.measured()
+    folded = {name: [_fold(text) for text in split.texts] for name, split in splits.items()}
+    if is_streamed:
         skipped = {"skipped": "Not sought in training texts that were streamed."}
         return {"duplicates": duplicates(folded), "conflicts": {**skipped, "examples": []}, "suspicious": skipped}
     return {

@@ -54,11 +54,9 @@ def record_files(
     Besides figures they hold the texts that a report quotes, and no others.
     """
     config = prepared.network.config
-    named = {"validation": data.validation, "test": data.test}
-    splits = {name: split for name, split in named.items() if split is not None}
     outcomes: dict[str, Outcomes] = {}
     details: dict[str, Any] = {}
-    for name, split in splits.items():
+    for name, split in data.measured().items():
         logits = np.asarray(answers[name].predictions)
         scores = _scores(logits, prepared, data.problem_type)
         outcomes[name] = _outcomes(name, split, scores, prepared, data)
