@@ -274,6 +274,7 @@ def test_a_folder_is_scored_file_by_file_and_continued(
     write(source / "b.txt.gz", b"one\ntwo\n")
     write(source / "c.jsonl", b"no\n")
     write(source / "notes.md", b"# not read\n")
+    write(source / "._a.csv", b"what another system keeps beside a.csv")
     assert classify(folder, source, target) == 2
     assert "1 of 3 files are not complete; the first: " in capsys.readouterr().err
     assert sorted(path.name for path in target.iterdir()) == [

@@ -279,3 +279,20 @@ def test_columns_of_the_table_stay_apart_however_wide_their_figures_are() -> Non
     head, row = _table(summary).splitlines()
     assert row.split() == ["validation", "24", "59350055830.7779", "-0.5000"]
     assert len(head) == len(row)
+
+
+@pytest.mark.parametrize(
+    ("flags", "window", "decided"),
+    [
+        (["--dilation", "3", "--kernel_sizes", "2", "4"], 10, "which epoch was kept"),
+        (
+            ["--eval_strategy", "no", "--save_strategy", "no", "--load_best_model_at_end", "false", *ALONE],
+            2,
+            "the temperature and when to abstain, so they flatter",
+        ),
+    ],
+)
+def test_the_card_says_what_was_done(tmp_path: Path, flags: list[str], window: int, decided: str) -> None:
+    card = (train(tmp_path, labelled_texts(), "--num_train_epochs", "1", *flags) / "README.md").read_text()
+    assert f"Words are seen within windows of {window} tokens" in card
+    assert f"The validation texts decided {decided}" in card
