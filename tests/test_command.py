@@ -15,11 +15,7 @@ COMMANDS = {
 
 @pytest.mark.parametrize(
     ("package", "module"),
-    [
-        *((package, "transformers") for package in COMMANDS),
-        ("training", "training.data"),
-        ("model", "model.classifier"),
-    ],
+    [*((package, "transformers") for package in COMMANDS), ("training", "training.data")],
 )
 def test_an_interruption_while_modules_load_is_quiet(package: str, module: str) -> None:
     program = (

@@ -8,8 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from model.errors import InputError
 from tests.conftest import TINY, labelled_texts, train, write_json_lines
 from training.__main__ import main
+from training.continuation import require_whole
 from training.trainer import TextCnnTrainer
 
 STEPS = ["--save_strategy", "steps", "--eval_strategy", "steps", "--save_steps", "5", "--eval_steps", "5"]
@@ -174,24 +176,24 @@ def test_resuming_with_other_data_is_refused(tmp_path: Path, capsys: pytest.Capt
 
 def test_what_a_power_cut_leaves_of_a_checkpoint_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = train(tmp_path, labelled_texts(), "--keep_checkpoints", "--num_train_epochs", "1") / "checkpoint-9"
-    same = str(tmp_path / "texts.jsonl")
-    flags = ["--train_file", same, "--validation_file", same, "--output_dir", str(folder.parent), *TINY]
+    require_whole(folder)
     for name in (
         *("model.safetensors", "config.json", "tokenizer.json", "trainer_state.json"),
         *("optimizer.pt", "scheduler.pt", "rng_state.pth"),
     ):
         whole = (folder / name).read_bytes()
-        for content in (None, whole[: len(whole) // 2]):
+        for content, reason in ((None, "it is missing"), (whole[: len(whole) // 2], "it is broken (")):
             (folder / name).unlink() if content is None else (folder / name).write_bytes(content)
-            assert main([*flags, "--resume_from_checkpoint", str(folder)]) == 2
-            error = capsys.readouterr().err.splitlines()[-1]
-            if name == "trainer_state.json" and content is None:
-                assert "must be true, false or a checkpoint-N folder" in error
-            else:
-                reason = "it is missing" if content is None else "it is broken ("
-                assert f"resume_from_checkpoint: {str(folder)!r} must hold a whole {name}, {reason}" in error
+            with pytest.raises(InputError) as caught:
+                require_whole(folder)
+            message = f"resume_from_checkpoint: {str(folder)!r} must hold a whole {name}, {reason}"
+            assert str(caught.value).startswith(message)
+        if name != "rng_state.pth":
             (folder / name).write_bytes(whole)
-    assert main([*flags, "--resume_from_checkpoint", str(folder), "--num_train_epochs", "2"]) == 0
+    same = str(tmp_path / "texts.jsonl")
+    flags = ["--train_file", same, "--validation_file", same, "--output_dir", str(folder.parent), *TINY]
+    assert main([*flags, "--resume_from_checkpoint", str(folder)]) == 2
+    assert "must hold a whole rng_state.pth, it is broken" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_overwriting_replaces_the_checkpoint_but_not_for_a_mistake(
