@@ -100,9 +100,10 @@ def test_resumed_training_equals_the_uninterrupted_one(
     once, learnt = report(whole)["train"], report(broken)["train"]
     assert once["resumed_at_step"] is None
     assert f"after step {learnt['resumed_at_step']}, where it was resumed" in (broken / "README.md").read_text()
-    share = 1 - learnt["resumed_at_step"] / once["steps"]  # of the texts
-    all_texts = once["samples_per_second"] * once["seconds"]
-    assert learnt["samples_per_second"] * learnt["seconds"] == pytest.approx(all_texts * share, rel=0.05)
+    since = learnt["steps"] - learnt["resumed_at_step"]
+    expected = once["samples_per_second"] * once["seconds"] * since / once["steps"]
+    found = learnt["samples_per_second"] * learnt["seconds"]
+    assert found == pytest.approx(expected, rel=0.1)  # batches differ in size
 
 
 def test_early_stopping_goes_on_counting_when_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
