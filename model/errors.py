@@ -15,6 +15,10 @@ class UnwritableError(InputError):
     """A folder that cannot be written: what a user can mend and go on from, whatever the settings."""
 
 
+class TableError(ValueError):
+    """What keeps a file of rows as a whole from being read."""
+
+
 def listed(names: Sequence[str]) -> str:
     """Names for a message, which is a sentence however many and long they are.
 

@@ -7,9 +7,7 @@ import codecs
 import gzip
 import io
 import json
-import shutil
 import sys
-import tempfile
 import zlib
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
@@ -20,9 +18,10 @@ from typing import IO, Any, NamedTuple, TypeVar
 from pydantic_core import from_json
 
 from .delimited import Record, quoting_of_tsv, records
-from .errors import InputError, listed
+from .errors import InputError, TableError, listed
 from .fasttext import PREFIX, without_labels
 from .files import ending, is_gzip
+from .parquet import column_values, open_parquet
 
 Item = TypeVar("Item", bound=Hashable)
 
@@ -83,10 +82,6 @@ def _read(name: str, text_column: str) -> _Parts:
         raise InputError(f"input {name!r} is a broken or cut off gzip ({error})") from error
     except TableError as error:
         raise InputError(f"input {name!r} {error}") from None
-
-
-class TableError(ValueError):
-    """What keeps a file as a whole from being read."""
 
 
 @contextmanager
@@ -183,23 +178,10 @@ def _delimited(found: Iterator[Record], text_column: str) -> _Parts:
 
 
 def _parquet(file: IO[bytes], text_column: str) -> _Parts:
-    try:
-        from pyarrow import ArrowException, parquet
-    except ImportError as error:
-        raise TableError("needs pyarrow; pip install pyarrow") from error
-    with tempfile.TemporaryFile() as unpacked:
-        if hasattr(file, "mtime"):  # a gzip's; it must be unpacked, for the end of a Parquet file is read first
-            shutil.copyfileobj(file, unpacked)
-        try:
-            table = parquet.ParquetFile(unpacked if unpacked.tell() else file)
-        except ArrowException as error:
-            raise TableError(f"is no Parquet file ({error})") from error
+    with open_parquet(file) as table:
         _require(text_column, table.schema_arrow.names)
         yield table.schema_arrow.names
-        try:
-            yield from (_row(number, columns, text_column) for number, columns in enumerate(_records(table), 1))
-        except ArrowException as error:
-            raise TableError(f"is a broken Parquet file ({error})") from error
+        yield from (_row(number, columns, text_column) for number, columns in enumerate(_records(table), 1))
 
 
 def _records(table: Any) -> Iterator[dict[str, Any]]:
@@ -207,15 +189,6 @@ def _records(table: Any) -> Iterator[dict[str, Any]]:
         names = batch.schema.names
         columns = [column_values(name, column) for name, column in zip(names, batch.columns, strict=True)]
         yield from (dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True))
-
-
-def column_values(name: str, column: Any) -> list[Any]:
-    """What stands in a column of a Parquet file; raises `TableError` for what Python has no type for."""
-    try:
-        values: list[Any] = column.to_pylist()
-    except (OverflowError, ValueError) as error:  # of a date after 9999, of a time zone that there is not
-        raise TableError(f"has a value in column {name!r} that Python cannot hold ({error})") from error
-    return values
 
 
 def _row(number: int, columns: Any, text_column: str) -> Row | BadRow:

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 
 
 # What these files import comes with an extra; they are imported when it is asked for.
-EXTRAS = {"export.py": "onnx", "folders.py": "ray", "rows.py": "ray", "client.py": "client"}
+EXTRAS = {"export.py": "onnx", "folders.py": "ray", "parquet.py": "ray", "client.py": "client"}
 
 
 def normal(name: str) -> str:

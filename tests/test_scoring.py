@@ -208,7 +208,7 @@ def test_bad_rows_are_told_with_their_lines_and_skipped_or_end_it(
             "has no column 'body'; found 'id', 'text' (choose with --text_column)",
         ),
         ("in.csv", "out.csv", ("--ray", "true"), "ray needs a folder as --input"),
-        ("in.parquet", "out.csv", (), "is no Parquet file"),
+        ("in.parquet", "out.csv", (), "is a broken Parquet file ("),
         ("in.csv.gz", "out.csv", (), "cannot be read (Not a gzipped file"),
         ("quoting.csv", "out.csv", (), "has a broken header ("),
         ("latin.csv", "out.jsonl", (), "has a header that is not UTF-8"),

@@ -139,7 +139,7 @@ def test_field_longer_than_the_csv_module_allows(tmp_path: Path) -> None:
         ("data.jsonl", b'{"text": "a"}\n{"text": \n', "data.jsonl, line 2: broken JSON"),
         ("data.jsonl", b"[" * 100_000, "data.jsonl, line 1: broken JSON"),
         ("data.jsonl", b'{"text": "a"}\n["b"]\n', "data.jsonl, line 2: must be a JSON object, got '[\"b\"]'"),
-        ("data.parquet", b"PAR1 not really", "data.parquet: broken Parquet"),
+        ("data.parquet", b"PAR1 not really", "data.parquet is a broken Parquet file ("),
         ("data.csv.gz", b"text,label\na,b\n", "data.csv.gz: broken or cut off gzip"),
         ("data.csv.gz", gzip.compress(b"text,label\na,b\n")[:-9], "data.csv.gz: broken or cut off gzip"),
         ("data.xlsx", b"PK", "data.xlsx: unknown kind of file; must end in .csv, .tsv, .jsonl, .ndjson, .parquet"),

@@ -3,16 +3,15 @@
 import csv
 import io
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import IO, Any
 
 from model.delimited import LARGEST_FIELD, quoting_of_tsv
-from model.errors import InputError, listed
+from model.errors import InputError, TableError, listed
 from model.fasttext import labels_of, without_labels
-from model.rows import TableError, column_values, first_repeated
+from model.parquet import column_values, open_parquet
+from model.rows import first_repeated
 from training.table import Table
 
 
@@ -106,16 +105,10 @@ def _json_object(place: str, line: str) -> dict[str, Any]:
 
 
 def _parse_parquet(source: str, file: IO[bytes], rows: int | None) -> Iterator[Table]:
-    import pyarrow
-    from pyarrow import parquet
-
-    with tempfile.TemporaryFile() as unpacked:
-        if hasattr(file, "mtime"):  # a gzip's; it must be unpacked, for the end of a Parquet file is read first
-            shutil.copyfileobj(file, unpacked)
-        try:
-            whole = parquet.ParquetFile(unpacked if unpacked.tell() else file)
+    try:
+        with open_parquet(file) as whole:
             if (twice := first_repeated(whole.schema_arrow.names)) is not None:
-                raise InputError(f"{source}: the column {twice!r} is there twice")
+                raise TableError(f"has the column {twice!r} twice")
             first = 1
             for batch in [whole.read()] if rows is None else whole.iter_batches(rows):
                 numbers = range(first, first + batch.num_rows)
@@ -123,10 +116,8 @@ def _parse_parquet(source: str, file: IO[bytes], rows: int | None) -> Iterator[T
                     columns = {name: column_values(name, batch[name]) for name in batch.schema.names}
                     yield Table(source, columns, numbers)
                 first = numbers.stop
-        except TableError as error:
-            raise InputError(f"{source} {error}") from error
-        except (pyarrow.ArrowException, OSError) as error:
-            raise InputError(f"{source}: broken Parquet ({str(error).splitlines()[0]})") from error
+    except TableError as error:
+        raise InputError(f"{source} {error}") from error
 
 
 def parse_fasttext(source: str, file: IO[bytes], rows: int | None) -> Iterator[Table]:
